@@ -1,0 +1,251 @@
+"""What callers may pass, checked once at the edge: every refusal of a keyword or an array is worded here.
+
+``where`` is the public name that the caller used; each message opens with it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv.axis import Axis
+
+LAYOUTS = ("NHWC", "NCHW")
+ORDERS = ("F", "C")
+PADDING_WORDS = ("valid", "same", "same_lower", "full")
+PADDING_MODES = {
+    "zeros": "zeros",
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "circular": "circular",
+    "constant": "zeros",
+    "edge": "replicate",
+    "wrap": "circular",
+}
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+# --- plain values -----------------------------------------------------------------------------------
+
+
+def is_integer(value: Any) -> bool:
+    """Whether ``value`` is an int in the contract's sense: anything with ``__index__`` except bool."""
+    return hasattr(value, "__index__") and not isinstance(value, bool | np.bool_ | np.ndarray)
+
+
+def integer(where: str, name: str, value: Any, least: int) -> int:
+    """``value`` as an int of at least ``least``."""
+    if not is_integer(value):
+        raise TypeError(f"{where}: {name} expects an int, got {describe(value)}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{where}: {name} expects at least {least}, got {number}")
+    return number
+
+
+def integers(where: str, name: str, value: Any, what: str, least: int) -> tuple[int, ...]:
+    """A sequence of ints as a tuple; ``what`` says in the message what was expected."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"{where}: {name} expects {what}, got {describe(value)}")
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        raise ValueError(f"{where}: {name} expects {what}, got an array of shape {value.shape}")
+    return tuple(integer(where, name, item, least) for item in value)
+
+
+def pair(where: str, name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """An int, or ``(h, w)``, as ``(h, w)``."""
+    if is_integer(value):
+        number = integer(where, name, value, least)
+        return number, number
+    numbers = integers(where, name, value, "an int or (h, w)", least)
+    if len(numbers) != 2:
+        raise ValueError(f"{where}: {name} expects an int or (h, w), got {len(numbers)} values")
+    return numbers[0], numbers[1]
+
+
+def choice(where: str, name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the ``allowed`` words."""
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: {name} expects a str, got {describe(value)}")
+    if value not in allowed:
+        raise ValueError(f"{where}: {name} expects one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def padding_mode(where: str, value: Any) -> str:
+    """The mode under this library's own name, NumPy's names translated."""
+    return PADDING_MODES[choice(where, "padding_mode", value, tuple(PADDING_MODES))]
+
+
+def describe(value: Any) -> str:
+    """A short name for a value that was refused."""
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+# --- axes -------------------------------------------------------------------------------------------
+
+
+def axes(
+    where: str,
+    sizes: tuple[int, int],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    mode: str = "zeros",
+) -> tuple[Axis, Axis]:
+    """The two axes of a convolution over an image of ``sizes``, refused where the output would be empty."""
+    kernel = pair(where, "kernel_size", kernel_size)
+    steps = pair(where, "stride", stride)
+    spread = pair(where, "dilation", dilation)
+    bare = tuple(Axis(n, k, s, d) for n, k, s, d in zip(sizes, kernel, steps, spread, strict=True))
+    pads = pads_of(where, padding, (bare[0], bare[1]))
+    made = [
+        Axis(a.size, a.kernel, a.stride, a.dilation, before, after)
+        for a, (before, after) in zip(bare, pads, strict=True)
+    ]
+    for axis, name in zip(made, ("height", "width"), strict=True):
+        check_mode(where, axis.size, (axis.before, axis.after), mode, name)
+        if axis.out < 1:
+            raise ValueError(
+                f"{where}: kernel_size reaches over {axis.reach} of the padded {name} {axis.padded} "
+                f"({axis.before} + {axis.size} + {axis.after}); the output would be empty"
+            )
+    return made[0], made[1]
+
+
+def pads_of(where: str, padding: Any, bare: tuple[Axis, Axis] | None) -> Pads:
+    """``((top, bottom), (left, right))``; the words need the kernel, hence the axes."""
+    if isinstance(padding, str):
+        choice(where, "padding", padding, PADDING_WORDS)
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if bare is None:
+            raise ValueError(f"{where}: padding {padding!r} needs a kernel; give numbers")
+        first, second = (word_pads(padding, axis) for axis in bare)
+        return first, second
+    if is_integer(padding):
+        number = integer(where, "padding", padding, 0)
+        return (number, number), (number, number)
+    what = "an int, (h, w), ((top, bottom), (left, right)) or a word"
+    if isinstance(padding, np.ndarray):
+        padding = padding.tolist()
+    if isinstance(padding, bytes) or not isinstance(padding, Sequence):
+        raise TypeError(f"{where}: padding expects {what}, got {describe(padding)}")
+    if len(padding) != 2:
+        raise ValueError(f"{where}: padding expects {what}, got {len(padding)} values")
+    if all(is_integer(item) for item in padding):
+        h, w = (integer(where, "padding", item, 0) for item in padding)
+        return (h, h), (w, w)
+    sides = [integers(where, "padding", item, what, 0) for item in padding]
+    if any(len(side) != 2 for side in sides):
+        raise ValueError(f"{where}: padding expects {what}, got {padding!r}")
+    return (sides[0][0], sides[0][1]), (sides[1][0], sides[1][1])
+
+
+def word_pads(word: str, axis: Axis) -> tuple[int, int]:
+    """Padding before and after that a word other than ``"valid"`` stands for."""
+    if word == "full":
+        return axis.reach - 1, axis.reach - 1
+    out = -(-axis.size // axis.stride)
+    total = max((out - 1) * axis.stride + axis.reach - axis.size, 0)
+    less, more = total // 2, total - total // 2
+    return (less, more) if word == "same" else (more, less)
+
+
+def check_mode(where: str, size: int, pads: tuple[int, int], mode: str, name: str) -> None:
+    """Refuse padding that the mode has too few pixels for."""
+    unit = "rows" if name == "height" else "columns"
+    most = max(0, size - 1 if mode == "reflect" else 0)
+    if mode != "zeros" and max(pads) > most and (mode == "reflect" or not size):
+        raise ValueError(f"{where}: padding: {mode} needs at most {most} {unit} for {name} {size}, got {max(pads)}")
+
+
+# --- arrays -----------------------------------------------------------------------------------------
+
+DTYPES = "bool, an integer, float16, float32, float64, complex64 or complex128"
+
+
+def array(where: str, name: str, value: Any) -> NDArray[Any]:
+    """``value`` as an ndarray of one of the dtypes that the library takes, in native byte order."""
+    if type(value) is np.ndarray:
+        made = value
+    else:
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise TypeError(f"{where}: {name} has masked entries; fill them first (numpy.ma.filled)")
+        try:
+            made = np.asarray(value)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise TypeError(f"{where}: {name} is not an array: {error}") from None
+    if not is_supported(made.dtype):
+        raise TypeError(f"{where}: {name} has dtype {made.dtype}, expected {DTYPES}")
+    if not made.dtype.isnative:
+        made = made.astype(made.dtype.newbyteorder("="))
+    return made
+
+
+def is_supported(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype are taken; extended precision is not."""
+    return dtype.kind in "biu" or (dtype.kind in "fc" and dtype.itemsize <= (8 if dtype.kind == "f" else 16))
+
+
+def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The result's dtype for inputs whose common dtype is this."""
+    return np.dtype(np.float64) if dtype.kind in "biu" else dtype
+
+
+def computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that a result of this dtype is computed in."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def dtype_of(where: str, value: Any) -> np.dtype[Any]:
+    """A ``dtype=`` argument, refused where nothing is computed in it."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{where}: dtype expects a NumPy dtype, got {describe(value)}") from None
+    if not is_supported(dtype):
+        raise TypeError(f"{where}: dtype expects {DTYPES}, got {dtype}")
+    return floating(dtype.newbyteorder("="))
+
+
+def result_dtype(*values: Any) -> np.dtype[Any]:
+    """The result's dtype for these arrays and plain Python numbers; ``None`` counts for nothing."""
+    return floating(np.result_type(*(value for value in values if value is not None)))
+
+
+def bias_array(where: str, value: Any) -> Any:
+    """A bias: ``None``, a plain Python number (which, as in NumPy, widens no dtype), or an array."""
+    if value is None or type(value) in (int, float, complex):
+        return value
+    return array(where, "bias", value)
+
+
+def output(where: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> None:
+    """Refuse an ``out`` that cannot take the result."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{where}: out expects a NumPy array, got {describe(out)}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"{where}: out expects dtype {dtype}, got {out.dtype.str if out.dtype == dtype else out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{where}: out expects shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{where}: out is read-only")
+    for value in inputs:
+        if isinstance(value, np.ndarray) and shares_memory(out, value):
+            raise ValueError(f"{where}: out shares memory with an input; give an array of its own")
+
+
+def shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays overlap; where NumPy finds that too hard to tell, they do."""
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,68 @@
+"""One spatial axis of a convolution: its sizes and its index arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Everything that one axis contributes; a geometry is one of these an axis and the channels."""
+
+    size: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+    after: int = 0
+
+    @property
+    def padded(self) -> int:
+        """Length with its padding, ``H_pad``."""
+        return self.before + self.size + self.after
+
+    @property
+    def reach(self) -> int:
+        """Effective kernel size, ``(k - 1) d + 1``."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def out(self) -> int:
+        """Output length, ``floor((H_pad - reach) / s) + 1``; not positive where the kernel does not fit."""
+        return (self.padded - self.reach) // self.stride + 1
+
+    def patch(self, i: int) -> slice:
+        """Padded positions that output ``i`` reads."""
+        start = i * self.stride
+        return slice(start, start + self.reach, self.dilation)
+
+    def patches_containing(self, r: int) -> list[tuple[int, int]]:
+        """Every ``(i, u)`` with ``i s + u d = r``, in ascending order of ``i``."""
+        first = max(0, -(-(r - self.reach + 1) // self.stride))
+        last = min(self.out - 1, r // self.stride)
+        return [
+            (i, (r - i * self.stride) // self.dilation)
+            for i in range(first, last + 1)
+            if (r - i * self.stride) % self.dilation == 0
+        ]
+
+    def taps(self) -> NDArray[np.int64]:
+        """Padded position of tap ``u`` of output ``i``, shape ``(out, kernel)``."""
+        i = np.arange(self.out, dtype=np.int64)[:, None]
+        u = np.arange(self.kernel, dtype=np.int64)
+        return i * self.stride + u * self.dilation
+
+    def sources(self, mode: str) -> NDArray[np.int64]:
+        """Input position that each padded position shows, -1 where it shows a zero."""
+        r = np.arange(-self.before, self.size + self.after, dtype=np.int64)
+        if mode == "zeros":
+            return np.where((r >= 0) & (r < self.size), r, -1)
+        if mode == "replicate":
+            return np.clip(r, 0, self.size - 1)
+        if mode == "circular":
+            return r % self.size
+        last = self.size - 1
+        return last - np.abs(last - np.abs(r))

@@ -1,0 +1,1 @@
+"""Loops only: no checks, no allocation, no exceptions."""

@@ -1,0 +1,84 @@
+"""The im2col form: patches are copied into a block, one a row, and the block is multiplied."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from triconv.kernels import loops, multiply, pack
+from triconv.kernels.simd import Tile, address, claim
+from triconv.runtime.jit import Kernel, int64s, reads, writes
+
+
+@functools.cache
+def kernel(orientation: str, tile: Tile) -> Kernel:
+    """Loops over chunks of filters, samples and blocks of patches."""
+    product = getattr(multiply, orientation)(tile)
+    by_lines = orientation == "columns"
+    patches, patch_lines = pack.patches, pack.patch_lines
+
+    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, counter, loops, workers):  # type: ignore[no-untyped-def]
+        for worker in prange(workers):
+            p = loops[0]
+            blocks = p.groups * p.group_blocks
+            pixels = p.out_height * p.out_width
+            start = worker * p.share
+            task = claim(counter)
+            while task < p.tasks:
+                rest, piece = divmod(task, p.pieces)
+                chunk, n = divmod(rest, p.batch)
+                begin = chunk * p.chunk
+                end = min(begin + p.chunk, blocks)
+                first = piece * p.pixels
+                count = min(p.pixels, pixels - first)
+                sample = n * p.x_sample
+                if by_lines:
+                    patch_lines(data, start, x, sample, rows, columns, first, count, p)
+                else:
+                    row = p.kernel_width * p.group_channels
+                    patches(
+                        data, start, x, sample, rows, columns, first, count, p.data_row, row, p.group_channels, 1, p
+                    )
+                at = n * p.y_sample + first * p.y_pixel
+                product(address(data, start), offsets, 1, count, steps, weight, bias, y, at, begin, end, p)
+                task = claim(counter)
+
+    dtype = np.dtype(tile.dtype)
+    out = writes(dtype)
+    return Kernel(
+        f"im2col_{orientation}_{tile}",
+        im2col,
+        reads(dtype),
+        *(int64s, int64s, int64s, int64s, out, out, out, out, int64s, loops.TYPE),
+    )
+
+
+@functools.cache
+def matrix(dtype: str) -> Kernel:
+    """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``."""
+    patches = pack.patches
+
+    def patch_matrix(x, rows, columns, y, counter, loops, workers):  # type: ignore[no-untyped-def]
+        for worker in prange(workers):
+            p = loops[0]
+            pixels = p.out_height * p.out_width
+            task = claim(counter)
+            while task < p.tasks:
+                n, piece = divmod(task, p.pieces)
+                first = piece * p.pixels
+                count = min(p.pixels, pixels - first)
+                start = (n * pixels + first) * p.patch_size
+                channel = p.kernel_height * p.kernel_width
+                sample = n * p.x_sample
+                patches(
+                    y, start, x, sample, rows, columns, first, count, p.patch_size, 1, p.kernel_height, channel, p
+                )
+                task = claim(counter)
+
+    kind = np.dtype(dtype)
+    return Kernel(
+        f"patch_matrix_{dtype}", patch_matrix, reads(kind), int64s, int64s, writes(kind), int64s, loops.TYPE
+    )

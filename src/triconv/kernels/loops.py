@@ -1,0 +1,39 @@
+"""The numbers that every kernel reads, as one record; strides and offsets count elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+FIELDS = (
+    # sizes
+    "batch", "channels", "filters", "groups", "group_channels", "group_filters",
+    "out_height", "out_width", "kernel_height", "kernel_width", "patch_size",
+    "stride_height", "stride_width", "dilation_height", "dilation_width",
+    # the caller's arrays: x by sample, row, column, channel; y by sample, pixel, filter
+    "x_sample", "x_row", "x_column", "x_channel", "y_sample", "y_pixel", "y_filter", "y_row", "y_column",
+    # which axis of a sample runs faster, for the order of W's columns
+    "column_first", "channel_before_row", "channel_before_column",
+    # padded columns that show the input's own columns in order
+    "inside_first", "inside_last",
+    # what a worker packs: a band of rows, or a block of patches
+    "packs", "share", "rows", "pixels", "data_row", "data_column", "data_channel", "data_group",
+    # the reduction: runs or taps
+    "steps", "run", "scale",
+    # packed weights, and the split of the work into tasks
+    "block_size", "group_blocks", "chunk", "chunks", "pieces", "tasks",
+)  # fmt: skip
+
+LOOPS = np.dtype([(name, np.int64) for name in FIELDS])
+INTEGER = numba.types.int64
+TYPE = numba.types.Array(numba.from_dtype(LOOPS), 1, "C")
+
+
+def record(**values: int) -> Any:
+    """The record with these values; what a kernel does not read may be left out."""
+    made = np.zeros(1, LOOPS)
+    for name, value in values.items():
+        made[name] = value
+    return made

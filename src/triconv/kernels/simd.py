@@ -1,0 +1,313 @@
+"""The one generator of microkernels: a tile of outputs held in vector registers.
+
+Every method ends in the same step. A tile has ``rows`` x ``vectors`` accumulators; each step of the
+reduction multiplies ``rows`` broadcast numbers with ``vectors`` vectors and adds the products on:
+
+    acc[p, q] = bias + sum over k of broadcast(a[p, k]) * vector(b[k, q])
+
+`channels_tile` takes pixels as rows and vectors over output channels; `columns_tile` takes filters as
+rows and vectors over pixels (or, for W, samples). The sum runs over k in order, one fused multiply-add
+a term where the machine has it, so a result depends on neither tile nor thread.
+
+Complex numbers lie interleaved in a vector. Products with the real and with the imaginary part of the
+broadcast number are summed apart and joined at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+INT = ir.IntType(64)
+LANE = ir.IntType(32)
+UNROLL = 4  # steps a turn of the channels loop: pays for moving the pixels' pointers
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The numbers that make a microkernel."""
+
+    dtype: str
+    lanes: int
+    rows: int
+    vectors: int
+    fma: bool
+
+    @property
+    def width(self) -> int:
+        """Elements along the vectors."""
+        return self.lanes * self.vectors
+
+    def __str__(self) -> str:
+        return f"{self.dtype}_{self.rows}x{self.vectors}x{self.lanes}{'' if self.fma else '_nofma'}"
+
+
+def integer(value: int) -> ir.Constant:
+    """An index that is known now."""
+    return ir.Constant(INT, value)
+
+
+class Emitter:
+    """Writes the instructions of one tile into the function that Numba is compiling."""
+
+    def __init__(self, builder: ir.IRBuilder, tile: Tile) -> None:
+        self.b = builder
+        self.tile = tile
+        dtype = np.dtype(tile.dtype)
+        self.parts = 2 if dtype.kind == "c" else 1
+        self.scalar_bytes = dtype.itemsize // self.parts
+        self.scalar = ir.FloatType() if self.scalar_bytes == 4 else ir.DoubleType()
+        self.element = self.scalar if self.parts == 1 else ir.ArrayType(self.scalar, 2)
+        self.count = tile.lanes * self.parts
+        self.vector = ir.VectorType(self.scalar, self.count)
+        zero = ir.Constant(self.vector, [0.0] * self.count)
+        self.acc = [
+            [
+                [cgutils.alloca_once_value(builder, zero) for _ in range(self.parts)]
+                for _ in range(tile.vectors)
+            ]
+            for _ in range(tile.rows)
+        ]
+
+    # --- memory -------------------------------------------------------------------------------------
+
+    def pointer(self, address: Any, element: ir.Type | None = None) -> Any:
+        """An address, given as an integer, as a pointer to elements."""
+        return self.b.inttoptr(address, (element or self.element).as_pointer())
+
+    def load_vector(self, pointer: Any) -> Any:
+        """One vector from the element pointed at, of any alignment."""
+        return self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()), align=self.scalar_bytes)
+
+    def broadcast(self, pointer: Any) -> list[Any]:
+        """The element pointed at, each of its parts spread over a vector."""
+        start = self.b.bitcast(pointer, self.scalar.as_pointer())
+        return [
+            self.splat(self.b.load(self.b.gep(start, [integer(part)]), align=self.scalar_bytes))
+            for part in range(self.parts)
+        ]
+
+    def splat(self, value: Any) -> Any:
+        """A scalar spread over a vector."""
+        none = ir.Constant(self.vector, ir.Undefined)
+        one = self.b.insert_element(none, value, ir.Constant(LANE, 0))
+        return self.b.shuffle_vector(one, none, ir.Constant(ir.VectorType(LANE, self.count), [0] * self.count))
+
+    def interleave(self, real: Any, imaginary: Any) -> Any:
+        """Two splats as one vector of complex numbers."""
+        lanes = [lane if lane % 2 == 0 else self.count + lane for lane in range(self.count)]
+        return self.b.shuffle_vector(real, imaginary, ir.Constant(ir.VectorType(LANE, self.count), lanes))
+
+    # --- arithmetic ---------------------------------------------------------------------------------
+
+    def start(self, p: int, q: int, bias: Any) -> None:
+        """Start an accumulator from the bias."""
+        self.b.store(bias, self.acc[p][q][0])
+
+    def add_product(self, p: int, q: int, parts: list[Any], vector: Any) -> None:
+        """Add a broadcast element times a vector onto an accumulator."""
+        for part, cell in zip(parts, self.acc[p][q], strict=True):
+            self.b.store(self.multiply_add(part, vector, self.b.load(cell)), cell)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """``a * b + c``, rounded once where the machine can."""
+        if not self.tile.fma:
+            return self.b.fadd(self.b.fmul(a, b), c)
+        name = f"llvm.fma.v{self.count}f{8 * self.scalar_bytes}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
+
+    def result(self, p: int, q: int) -> Any:
+        """The finished value of an accumulator."""
+        cells = [self.b.load(cell) for cell in self.acc[p][q]]
+        if self.parts == 1:
+            return cells[0]
+        swap = ir.Constant(ir.VectorType(LANE, self.count), [lane ^ 1 for lane in range(self.count)])
+        signs = ir.Constant(self.vector, [-1.0, 1.0] * self.tile.lanes)
+        turned = self.b.shuffle_vector(cells[1], cells[1], swap)
+        return self.b.fadd(cells[0], self.b.fmul(turned, signs))
+
+    # --- results ------------------------------------------------------------------------------------
+
+    def store(self, out: Any, rows: Any, width: Any, row_step: Any, step: Any) -> None:
+        """Write the first ``rows`` x ``width`` results, ``row_step`` and ``step`` elements apart."""
+        b, tile = self.b, self.tile
+        values = [[self.result(p, q) for q in range(tile.vectors)] for p in range(tile.rows)]
+        with b.if_else(b.icmp_signed("==", step, integer(1))) as (contiguous, scattered):
+            with contiguous:
+                whole = b.icmp_signed(">=", width, integer(tile.width))
+                for p in range(tile.rows):
+                    with b.if_then(b.icmp_signed("<", integer(p), rows)):
+                        row = b.gep(out, [b.mul(row_step, integer(p))])
+                        with b.if_else(whole) as (full, partial):
+                            with full:
+                                self.store_row(row, values[p], None)
+                            with partial:
+                                self.store_row(row, values[p], width)
+            with scattered:
+                self.scatter(out, values, rows, width, row_step, step)
+
+    def store_row(self, row: Any, values: list[Any], width: Any) -> None:
+        """Write vectors side by side, the last ones masked where a ``width`` is given."""
+        b = self.b
+        for q, value in enumerate(values):
+            place = b.bitcast(b.gep(row, [integer(q * self.tile.lanes)]), self.vector.as_pointer())
+            if width is None:
+                b.store(value, place, align=self.scalar_bytes)
+                continue
+            left = b.sub(b.mul(width, integer(self.parts)), integer(q * self.count))
+            lanes = ir.VectorType(LANE, self.count)
+            limit = b.insert_element(ir.Constant(lanes, ir.Undefined), b.trunc(left, LANE), ir.Constant(LANE, 0))
+            limit = b.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * self.count))
+            mask = b.icmp_signed("<", ir.Constant(lanes, list(range(self.count))), limit)
+            name = f"llvm.masked.store.v{self.count}f{8 * self.scalar_bytes}.p0"
+            kind = ir.FunctionType(
+                ir.VoidType(), [self.vector, self.vector.as_pointer(), LANE, ir.VectorType(ir.IntType(1), self.count)]
+            )
+            function = cgutils.get_or_insert_function(b.module, kind, name)
+            b.call(function, [value, place, ir.Constant(LANE, self.scalar_bytes), mask])
+
+    def scatter(self, out: Any, values: list[list[Any]], rows: Any, width: Any, row_step: Any, step: Any) -> None:
+        """Write results one by one, through a copy of the tile on the stack."""
+        b, tile = self.b, self.tile
+        size = tile.rows * tile.width
+        scratch = cgutils.alloca_once(b, ir.ArrayType(self.element, size))
+        scratch = b.bitcast(scratch, self.element.as_pointer())
+        for p, row in enumerate(values):
+            for q, value in enumerate(row):
+                place = b.gep(scratch, [integer(p * tile.width + q * tile.lanes)])
+                b.store(value, b.bitcast(place, self.vector.as_pointer()), align=self.scalar_bytes)
+        with cgutils.for_range(b, width) as lane:
+            column = b.gep(out, [b.mul(lane.index, step)])
+            with cgutils.for_range(b, rows) as row:
+                source = b.gep(scratch, [b.add(b.mul(row.index, integer(tile.width)), lane.index)])
+                value = b.load(source, align=self.scalar_bytes)
+                b.store(value, b.gep(column, [b.mul(row.index, row_step)]), align=self.scalar_bytes)
+
+
+@intrinsic
+def address(context, array, index):  # type: ignore[no-untyped-def]
+    """Address of ``array[index]``, as an integer."""
+    signature = types.int64(array, types.int64)
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(builder.gep(data, [arguments[1]]), INT)
+
+    return signature, codegen
+
+
+@intrinsic
+def claim(context, counter):  # type: ignore[no-untyped-def]
+    """Take the next number from a counter that threads share."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", data, integer(1), "monotonic")
+
+    return types.int64(counter), codegen
+
+
+@functools.cache
+def channels_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` pixels x ``width`` output channels.
+
+    The kernel's arguments, addresses unless said otherwise: ``data``; ``offsets`` of the tile's pixels
+    in it (int64, one each); ``runs``, pairs of int64 offsets into data and weights where a stretch of
+    the reduction starts that is contiguous in both; their number and their length; ``weight``, packed
+    ``[k][width]``; ``bias``; ``out``; how many pixels and channels count; the strides of ``out``
+    between pixels and between channels, in elements.
+    """
+
+    @intrinsic
+    def channels(context, data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+            data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step = arguments
+            emit = Emitter(b, tile)
+            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
+            offsets, runs = emit.pointer(offsets, INT), emit.pointer(runs, INT)
+            for q in range(tile.vectors):
+                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
+                for p in range(tile.rows):
+                    emit.start(p, q, start)
+            pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
+
+            def step_at(pixels, weight, k):  # type: ignore[no-untyped-def]
+                vectors = [
+                    emit.load_vector(b.gep(weight, [integer(k * tile.width + q * tile.lanes)]))
+                    for q in range(tile.vectors)
+                ]
+                for p, pixel in enumerate(pixels):
+                    parts = emit.broadcast(b.gep(pixel, [integer(k)]))
+                    for q, vector in enumerate(vectors):
+                        emit.add_product(p, q, parts, vector)
+
+            def steps(first, count, stride, pixels, weight):  # type: ignore[no-untyped-def]
+                with cgutils.for_range(b, count) as loop:
+                    k = b.add(first, b.mul(loop.index, integer(stride)))
+                    there = [b.gep(pixel, [k]) for pixel in pixels]
+                    weights = b.gep(weight, [b.mul(k, integer(tile.width))])
+                    for t in range(stride):
+                        step_at(there, weights, t)
+
+            with cgutils.for_range(b, n_runs) as loop:
+                entry = b.gep(runs, [b.mul(loop.index, integer(2))])
+                here = [b.gep(pixel, [b.load(entry)]) for pixel in pixels]
+                weights = b.gep(weight, [b.load(b.gep(entry, [integer(1)]))])
+                turns = b.sdiv(run, integer(UNROLL))
+                done = b.mul(turns, integer(UNROLL))
+                steps(integer(0), turns, UNROLL, here, weights)
+                steps(done, b.sub(run, done), 1, here, weights)
+            emit.store(out, rows, width, row_step, step)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 12), codegen
+
+    return channels
+
+
+@functools.cache
+def columns_tile(tile: Tile, index_bits: int) -> Any:
+    """A tile of ``rows`` filters x ``width`` pixels, or samples.
+
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; ``taps``,
+    where in data each step of the reduction reads (integers of ``index_bits``, counted in ``scale``
+    elements); their number; ``weight``, packed ``[k][rows]``; ``bias``; ``out``; how many filters and
+    pixels count; the strides of ``out`` between filters and between pixels, in elements.
+    """
+    index = ir.IntType(index_bits)
+
+    @intrinsic
+    def columns(context, data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+            data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step = arguments
+            emit = Emitter(b, tile)
+            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
+            taps = emit.pointer(taps, index)
+            for p in range(tile.rows):
+                real, *imaginary = emit.broadcast(b.gep(bias, [integer(p)]))
+                start = emit.interleave(real, imaginary[0]) if imaginary else real
+                for q in range(tile.vectors):
+                    emit.start(p, q, start)
+            with cgutils.for_range(b, n_taps) as loop:
+                tap = b.load(b.gep(taps, [loop.index]))
+                tap = tap if index_bits == 64 else b.sext(tap, INT)
+                here = b.gep(data, [b.mul(tap, scale)])
+                vectors = [emit.load_vector(b.gep(here, [integer(q * tile.lanes)])) for q in range(tile.vectors)]
+                weights = b.gep(weight, [b.mul(loop.index, integer(tile.rows))])
+                for p in range(tile.rows):
+                    parts = emit.broadcast(b.gep(weights, [integer(p)]))
+                    for q, vector in enumerate(vectors):
+                        emit.add_product(p, q, parts, vector)
+            emit.store(out, rows, width, row_step, step)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11), codegen
+
+    return columns

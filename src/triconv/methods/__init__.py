@@ -1,0 +1,15 @@
+"""The ways to compute one convolution: modules that answer the same questions in the same order.
+
+Each has ``schedule``, a pure function of problem and machine; ``cost``, ``packed_bytes`` and
+``workspace_bytes``, what that schedule will take; ``pack``, the weights in its own order; ``tables``,
+what its kernels index by; and ``run``.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from triconv.methods import direct, im2col, matrix
+
+METHODS: dict[str, ModuleType] = {"direct": direct, "im2col": im2col, "matrix": matrix}
+NAMES = ("auto", *METHODS)

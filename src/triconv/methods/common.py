@@ -1,0 +1,187 @@
+"""What the methods share: how weights are packed, how vectors are laid, what is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv.kernels.simd import Tile
+from triconv.problem import Problem
+from triconv.runtime import threads
+from triconv.runtime.machine import Machine
+
+BAND = 256 << 10  # bytes of input that a task works on: a part of the second-level cache
+SERIAL = 200_000  # operations under which a call stays in its own thread
+TASKS = 8  # parts that the work is cut into at least, so that threads finish together
+
+
+class Packed(NamedTuple):
+    """Weights and bias in the order in which a kernel reads them."""
+
+    weight: Any
+    bias: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a schedule is predicted to take, for the whole batch."""
+
+    operations: int  # multiply-adds, idle vector lanes included
+    bytes: int  # written and read beyond the arrays that every method reads
+    cycles: float
+
+
+def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
+    """Which way the vectors lie, and the tile; one choice for direct and im2col.
+
+    ``channels`` fills lanes with filters, ``columns`` with pixels of a row. The one that leaves fewer
+    lanes idle is taken.
+    """
+    g = problem.geometry
+    filters = g.out_channels // g.groups
+    options = [("channels", channels_tile(problem.dtype, filters, machine))]
+    options += [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
+
+    def idle(option: tuple[str, Tile]) -> float:
+        orientation, tile = option
+        if orientation == "channels":
+            return rounded(filters, tile.width) / filters
+        # A tile of r rows loads its vectors once for r multiply-adds.
+        load = 1 + 0.5 / tile.rows
+        return load * rounded(filters, tile.rows) / filters * rounded(g.axes[1].out, tile.width) / g.axes[1].out
+
+    return min(options, key=idle)
+
+
+def channels_tile(dtype: np.dtype[Any], filters: int, machine: Machine) -> Tile:
+    """Pixels x channel vectors: what the registers hold beside the weights and one broadcast pixel."""
+    lanes, parts = lanes_of(dtype, machine)
+    across = 1 if filters <= lanes else 2
+    rows = (machine.registers - across - parts) // (across * parts)
+    return Tile(dtype.name, lanes, rows, across, machine.fma)
+
+
+def columns_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Iterator[Tile]:
+    """Filters x pixel vectors, one filter at a time or four."""
+    lanes, parts = lanes_of(dtype, machine)
+    for rows in (1, 4) if filters > 1 else (1,):
+        across = min(8 // parts, (machine.registers - parts) // (rows * parts + 1))
+        yield Tile(dtype.name, lanes, rows, across, machine.fma)
+
+
+def lanes_of(dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
+    """Elements in a vector, and vectors that an accumulator takes."""
+    return machine.vector_bits // (8 * dtype.itemsize), 2 if dtype.kind == "c" else 1
+
+
+def rounded(count: int, step: int) -> int:
+    """The least multiple of ``step`` that is not under ``count``."""
+    return -(-count // step) * step
+
+
+def block_width(orientation: str, tile: Tile) -> int:
+    """Filters in a block of packed weights."""
+    return tile.width if orientation == "channels" else tile.rows
+
+
+def pack_weight(problem: Problem, width: int, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+    """Weights as ``[block][u, v, c][width]``, filters that only fill a block up being zeros."""
+    g = problem.geometry
+    filters = g.out_channels // g.groups
+    blocks = rounded(filters, width) // width
+    packed = np.zeros((g.groups, blocks, g.patch_size, width), problem.dtype)
+    start = np.zeros((g.groups, blocks * width), problem.dtype)
+    start[:, :filters] = bias.reshape(g.groups, filters)
+    rows = problem.filters(weight).reshape(g.groups, filters, g.patch_size)
+    for block in range(blocks):
+        part = rows[:, block * width : (block + 1) * width]
+        packed[:, block, :, : part.shape[1]] = part.swapaxes(1, 2)
+    return Packed(packed.reshape(-1), start.reshape(-1))
+
+
+def packed_bytes(problem: Problem, width: int) -> int:
+    """Bytes of the packed weights and bias."""
+    g = problem.geometry
+    filters = g.groups * rounded(g.out_channels // g.groups, width)
+    return filters * (g.patch_size + 1) * problem.dtype.itemsize
+
+
+def sizes(problem: Problem, width: int) -> dict[str, int]:
+    """The entries of the loops' record that follow from the problem alone."""
+    g = problem.geometry
+    h, w = problem.axes
+    x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
+    y_sample, _, y_pixel, y_filter = problem.strides(*g.output_shape)
+    return {
+        "batch": problem.batch,
+        "channels": g.in_channels,
+        "filters": g.out_channels,
+        "groups": g.groups,
+        "group_channels": g.group_channels,
+        "group_filters": g.out_channels // g.groups,
+        "out_height": h.out,
+        "out_width": w.out,
+        "kernel_height": h.kernel,
+        "kernel_width": w.kernel,
+        "patch_size": g.patch_size,
+        "stride_height": h.stride,
+        "stride_width": w.stride,
+        "dilation_height": h.dilation,
+        "dilation_width": w.dilation,
+        "x_sample": x_sample,
+        "x_row": x_row,
+        "x_column": x_column,
+        "x_channel": x_channel,
+        "y_sample": y_sample,
+        "y_pixel": y_pixel,
+        "y_filter": y_filter,
+        "inside_first": w.before,
+        "inside_last": w.before + w.size,
+        "block_size": g.patch_size * width,
+        "group_blocks": rounded(g.out_channels // g.groups, width) // width,
+    }
+
+
+def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The index maps of rows and of columns that stand for the padding."""
+    h, w = problem.axes
+    return h.sources(problem.mode), w.sources(problem.mode)
+
+
+def chunked(problem: Problem, width: int, pieces: int) -> tuple[int, int]:
+    """Blocks of filters a task, and how many such chunks: few, but enough tasks for the threads."""
+    g = problem.geometry
+    blocks = g.groups * (rounded(g.out_channels // g.groups, width) // width)
+    chunks = min(blocks, max(1, -(-TASKS // pieces * max(1, problem.batch))))
+    chunk = -(-blocks // chunks)
+    return chunk, -(-blocks // chunk)
+
+
+def lanes_parts(problem: Problem) -> int:
+    """Fused multiply-adds on a vector that one multiply-add of elements takes."""
+    return 2 if problem.dtype.kind == "c" else 1
+
+
+def flat(table: NDArray[Any]) -> NDArray[np.int64]:
+    """An index table as the kernels take it."""
+    return np.ascontiguousarray(table, np.int64).reshape(-1)
+
+
+def threads_for(flops: int) -> int:
+    """How many threads a call of this size uses: one where waking the others would take longer."""
+    return 1 if flops < SERIAL else threads.get_num_threads()
+
+
+def describe(orientation: str, tile: Tile) -> str:
+    """The vectors and the tile, in words."""
+    over, rows = {
+        "channels": ("output channels", "pixels"),
+        "columns": ("pixels of a row", "filters"),
+    }[orientation]
+    return (
+        f"vectors over {over}, tiles of {tile.rows} {rows} x {tile.vectors} vectors of {tile.lanes} {tile.dtype}"
+    )

@@ -1,0 +1,136 @@
+"""The im2col form: a block of patches at a time is copied out and multiplied as a matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv.kernels import im2col as kernels
+from triconv.kernels import loops
+from triconv.kernels.simd import Tile
+from triconv.methods import common
+from triconv.methods.common import Cost, Packed
+from triconv.problem import Problem
+from triconv.runtime.machine import Machine
+
+MOST = 8 << 20  # bytes of patches that a worker holds at most, unless one tile of them is larger
+PAGE = 4096  # patches that lie this far apart would fight for one set of the first-level cache
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How the work is laid out: the tile, patches a block, filters a chunk."""
+
+    orientation: str
+    tile: Tile
+    pixels: int
+    pieces: int
+    chunk: int
+    chunks: int
+    row_elements: int
+    share: int  # elements of workspace that a worker needs
+
+    @property
+    def tasks(self) -> int:
+        """Parts that threads share, for one sample."""
+        return self.pieces * self.chunks
+
+
+def schedule(problem: Problem, machine: Machine) -> Schedule:
+    """Choose the schedule; a pure function of its arguments."""
+    h, w = problem.axes
+    g = problem.geometry
+    orientation, tile = common.vectors(problem, machine)
+    size = problem.dtype.itemsize
+    length = g.patch_size * g.groups
+    row = length + (64 // size if length * size % PAGE == 0 else 0)
+    total = h.out * w.out
+    step = tile.rows if orientation == "channels" else tile.width
+    fair = -(-total * max(1, problem.batch) // common.TASKS)
+    most = max(1, MOST // (row * size))
+    pixels = max(step, common.BAND // (row * size) // step * step)
+    pixels = min(pixels, common.rounded(fair, step), total, most)
+    pieces = -(-total // pixels)
+    chunk, chunks = common.chunked(problem, common.block_width(orientation, tile), pieces)
+    if orientation == "columns":
+        row = pixels
+    share = pixels * row if orientation == "channels" else length * row + tile.width
+    return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
+
+
+def cost(problem: Problem, plan: Schedule) -> Cost:
+    """Predict operations, bytes beyond input and output, and cycles of one thread."""
+    h, w = problem.axes
+    g, tile = problem.geometry, plan.tile
+    width = common.block_width(plan.orientation, tile)
+    filters = g.groups * common.rounded(g.out_channels // g.groups, width)
+    step = tile.rows if plan.orientation == "channels" else tile.width
+    pixels = plan.pieces * max(plan.pixels, step) if plan.pixels < step else common.rounded(h.out * w.out, step)
+    operations = problem.batch * pixels * filters * g.patch_size
+    elements = h.out * w.out * g.patch_size * g.groups * plan.chunks
+    moved = 2 * problem.batch * elements * problem.dtype.itemsize
+    cycles = operations / (2 * tile.lanes) * common.lanes_parts(problem) + problem.batch * elements
+    return Cost(operations, moved, cycles)
+
+
+def packed_bytes(problem: Problem, plan: Schedule) -> int:
+    """Bytes of the packed weights and bias."""
+    return common.packed_bytes(problem, common.block_width(plan.orientation, plan.tile))
+
+
+def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
+    """Bytes that a call needs beside its input and output."""
+    return workers * plan.share * problem.dtype.itemsize
+
+
+def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+    """Put weights and bias in the kernel's order."""
+    return common.pack_weight(problem, common.block_width(plan.orientation, plan.tile), weight, bias)
+
+
+def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
+    """The index tables and the record that the kernel reads."""
+    g = problem.geometry
+    width = common.block_width(plan.orientation, plan.tile)
+    if plan.orientation == "channels":
+        offsets = np.minimum(np.arange(max(plan.pixels, plan.tile.rows)), plan.pixels - 1) * plan.row_elements
+        steps, n_steps, run, group = np.zeros(2), 1, g.patch_size, g.patch_size
+    else:
+        offsets = np.zeros(1)
+        steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
+        group = g.patch_size * plan.row_elements
+    record = loops.record(
+        **common.sizes(problem, width),
+        share=plan.share,
+        pixels=plan.pixels,
+        data_row=plan.row_elements,
+        data_group=group,
+        steps=n_steps,
+        run=run,
+        chunk=plan.chunk,
+        chunks=plan.chunks,
+        pieces=plan.pieces,
+        tasks=problem.batch * plan.tasks,
+    )
+    return *common.maps(problem), common.flat(offsets), common.flat(steps), record
+
+
+def run(
+    problem: Problem, plan: Schedule, made: tuple[Any, ...], packed: Packed, x: Any, y: Any, workers: int
+) -> None:
+    """Convolve flat, contiguous ``x`` into ``y``."""
+    *indices, record = made
+    data = np.empty(max(1, workers * plan.share), problem.dtype)
+    kernel = kernels.kernel(plan.orientation, plan.tile)
+    kernel(workers, x, *indices, packed.weight, packed.bias, y, data, np.zeros(1, np.int64), record)
+
+
+def explain(problem: Problem, plan: Schedule) -> str:
+    """The schedule in words."""
+    return (
+        f"{common.describe(plan.orientation, plan.tile)}; {plan.pieces} blocks of {plan.pixels} patches; "
+        f"{plan.chunks} chunks of {plan.chunk} blocks of filters"
+    )

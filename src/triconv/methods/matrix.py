@@ -1,0 +1,197 @@
+"""The matrix form: W is assembled in CSR, padding folded in, and multiplied with samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv.axis import Axis
+from triconv.kernels import loops
+from triconv.kernels import matrix as kernels
+from triconv.kernels.simd import Tile
+from triconv.methods import common
+from triconv.methods.common import Cost, Packed
+from triconv.problem import Problem
+from triconv.runtime import memory
+from triconv.runtime.machine import Machine
+
+INT32_MOST = 2**31 - 1  # the largest number that an int32 index of W can hold
+ASSEMBLY = 4  # cycles to write an entry of W
+ENTRIES = 1 << 14  # entries of W that one task reads, about
+
+
+class CSR(NamedTuple):
+    """The arrays of a compressed sparse row matrix."""
+
+    indptr: NDArray[Any]
+    indices: NDArray[Any]
+    data: NDArray[Any]
+
+
+class Reads(NamedTuple):
+    """Which pixels of one axis each output reads, taps that read the same pixel taken together."""
+
+    counts: NDArray[np.int64]  # (out,): pixels that output i reads
+    sources: NDArray[np.int64]  # (out, k): the pixel that tap u reads, -1 for a zero
+    ranks: NDArray[np.int64]  # (out, k): the rank of that pixel among those of output i
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How W is laid out and multiplied."""
+
+    index: str
+    order: str
+    padded: bool
+    entries: int
+    rows: int
+    columns: int
+    task_rows: int
+    tile: Tile
+
+
+def schedule(problem: Problem, machine: Machine, order: str = "C", *, padded: bool = False) -> Schedule:
+    """Choose the schedule; a pure function of its arguments."""
+    g = problem.geometry
+    h, w = (reads(axis, problem.mode, padded=padded) for axis in problem.axes)
+    entries = int(h.counts.sum()) * int(w.counts.sum()) * g.out_channels * g.group_channels
+    rows = g.output_shape[0] * g.output_shape[1] * g.output_shape[2]
+    shape = g.padded_shape if padded else g.input_shape
+    columns = shape[0] * shape[1] * shape[2]
+    index = "int32" if max(entries, rows, columns) <= INT32_MOST else "int64"
+    lanes, _ = common.lanes_of(problem.dtype, machine)
+    block = problem.batch > 1
+    tile = Tile(problem.dtype.name, lanes if block else 1, 1, 2 if block else 1, machine.fma)
+    task_rows = max(1, ENTRIES // g.patch_size)
+    return Schedule(index, order, padded, entries, rows, columns, task_rows, tile)
+
+
+def cost(problem: Problem, plan: Schedule) -> Cost:
+    """Predict operations, bytes beyond input and output, and cycles of one thread, W's assembly included."""
+    moved = -(-problem.batch // plan.tile.width) * plan.entries * (problem.dtype.itemsize + np.dtype(plan.index).itemsize)
+    operations = problem.batch * plan.entries
+    return Cost(operations, moved, moved / 4 + operations + ASSEMBLY * plan.entries)
+
+
+def packed_bytes(problem: Problem, plan: Schedule) -> int:
+    """Bytes of W in CSR, and of the bias."""
+    entry, index = problem.dtype.itemsize, np.dtype(plan.index).itemsize
+    return plan.entries * (entry + index) + (plan.rows + 1) * index + problem.geometry.out_channels * entry
+
+
+def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
+    """Bytes that a call needs beside its input and output: a block of samples, interleaved."""
+    return plan.columns * plan.tile.width * problem.dtype.itemsize if plan.tile.width > 1 else 0
+
+
+def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+    """Assemble W."""
+    return Packed(assemble(problem, plan, weight, common.threads_for(problem.geometry.flops)), bias)
+
+
+def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
+    """The records that the kernels read: one for W's rows, one for the pixels that are interleaved."""
+    sizes = common.sizes(problem, 1)
+    sizes["y_filter"] = raveled(problem, problem.geometry.output_shape, plan.order)[2]
+    rows = loops.record(**sizes, rows=plan.task_rows, tasks=-(-plan.rows // plan.task_rows))
+    pixels = loops.record(**sizes, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
+    return rows, pixels
+
+
+def run(
+    problem: Problem, plan: Schedule, made: tuple[Any, ...], packed: Packed, x: Any, y: Any, workers: int
+) -> None:
+    """Multiply W with each sample of flat, contiguous ``x`` into ``y``."""
+    rows, pixels = made
+    width = plan.tile.width
+    product = kernels.product(plan.tile, plan.index)
+    data = x
+    if width > 1:
+        data = np.empty(plan.columns * width, problem.dtype)
+        interleave = kernels.interleave(problem.dtype.name, width)
+    for first in range(0, problem.batch, width):
+        samples = min(width, problem.batch - first)
+        if width > 1:
+            interleave(workers, x, data, np.zeros(1, np.int64), pixels, first, samples)
+        product(workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples)
+
+
+def explain(problem: Problem, plan: Schedule) -> str:
+    """The schedule in words."""
+    how = "read once a sample" if plan.tile.width == 1 else f"read once for {plan.tile.width} samples"
+    return f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries and {plan.index} indices, {how}"
+
+
+# --- W itself ---------------------------------------------------------------------------------------
+
+
+def reads(axis: Axis, mode: str, *, padded: bool) -> Reads:
+    """Which pixels each output of an axis reads."""
+    taps = axis.taps()
+    sources = taps if padded else axis.sources(mode)[taps]
+    # Ranks within each output: taps sorted by pixel, a new rank wherever the pixel changes.
+    order = np.argsort(sources, axis=1, kind="stable")
+    ordered = np.take_along_axis(sources, order, axis=1)
+    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)
+    ranks = np.empty_like(sources)
+    np.put_along_axis(ranks, order, np.cumsum(fresh, axis=1) - 1, axis=1)
+    return Reads(fresh.sum(axis=1), sources, ranks)
+
+
+def raveled(problem: Problem, shape: tuple[int, int, int], order: str) -> tuple[int, int, int]:
+    """Strides of rows, columns and channels in ``sample.ravel(order)`` of a sample in its layout."""
+    h, w, c = shape
+    axes = [(0, h), (1, w), (2, c)] if problem.layout == "NHWC" else [(2, c), (0, h), (1, w)]
+    strides, step = [0, 0, 0], 1
+    for axis, size in axes if order == "F" else reversed(axes):
+        strides[axis] = step
+        step *= size
+    return strides[0], strides[1], strides[2]
+
+
+def require(where: str, problem: Problem, plan: Schedule) -> None:
+    """Refuse a W that would not fit."""
+    g = problem.geometry
+    memory.require(
+        where,
+        packed_bytes(problem, plan),
+        f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries",
+        "use method='direct', or ConvOperator, which need no W" if g.flops else "",
+    )
+
+
+def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: int) -> CSR:
+    """W in CSR, canonical, with sorted indices."""
+    g = problem.geometry
+    index = np.dtype(plan.index)
+    h, w = (reads(axis, problem.mode, padded=plan.padded) for axis in problem.axes)
+    shape = g.padded_shape if plan.padded else g.input_shape
+    strides, out = raveled(problem, shape, plan.order), raveled(problem, g.output_shape, plan.order)
+    indptr = np.zeros(plan.rows + 1, index)
+    lengths = h.counts[:, None, None] * w.counts[:, None] * np.full(g.out_channels, g.group_channels)
+    if problem.layout == "NCHW":
+        lengths = lengths.transpose(2, 0, 1)
+    np.cumsum(lengths.ravel(plan.order), out=indptr[1:])
+    indices = np.empty(plan.entries, index)
+    data = np.empty(plan.entries, problem.dtype)
+    record = loops.record(
+        **common.sizes(problem, 1)
+        | dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True))
+        | dict(zip(("y_row", "y_column", "y_filter"), out, strict=True)),
+        rows=plan.task_rows,
+        tasks=-(-plan.rows // plan.task_rows),
+        column_first=strides[1] < strides[0],
+        channel_before_row=strides[2] < strides[0],
+        channel_before_column=strides[2] < strides[1],
+    )
+    kernel = kernels.assemble(problem.dtype.name, plan.index)
+    filters = np.ascontiguousarray(problem.filters(weight), problem.dtype).reshape(-1)
+    kernel(
+        workers,
+        *(common.flat(table) for axis in (h, w) for table in axis),
+        *(filters, indptr, indices, data, np.zeros(1, np.int64), record),
+    )
+    return CSR(indptr, indices, data)

@@ -1,0 +1,311 @@
+"""Everything about one convolution decided and packed once: the method, its schedule, its weights."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from triconv import arguments
+from triconv.geometry import ConvGeometry
+from triconv.methods import METHODS, NAMES, common
+from triconv.problem import Problem, problem
+from triconv.runtime import memory
+from triconv.runtime.machine import Machine, machine
+from triconv.runtime.memory import human
+
+
+class Candidate(NamedTuple):
+    """A method with the schedule that it would run and what that is predicted to take."""
+
+    name: str
+    schedule: Any
+    cost: common.Cost
+
+
+class Prepared(NamedTuple):
+    """A method ready to take weights, for one problem."""
+
+    problem: Problem
+    name: str
+    schedule: Any
+    tables: tuple[Any, ...]
+
+    @property
+    def module(self) -> Any:
+        """The method's module."""
+        return METHODS[self.name]
+
+    def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
+        """Weights and bias in the method's order; W is refused where it would not fit."""
+        if self.name == "matrix":
+            METHODS["matrix"].require(where, self.problem, self.schedule)
+        filters = self.problem.geometry.out_channels
+        start = np.zeros(filters, self.problem.dtype)
+        if bias is not None:
+            start[:] = bias
+        return self.module.pack(self.problem, self.schedule, weight, start)  # type: ignore[no-any-return]
+
+    def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Convolve ``x`` into ``y``, an array of the result's shape and dtype."""
+        p = self.problem
+        if not p.batch:
+            return
+        x = np.ascontiguousarray(x, p.dtype).reshape(-1)
+        whole = y if y.dtype == p.dtype and y.flags.c_contiguous else np.empty(p.y_shape, p.dtype)
+        workers = common.threads_for(p.flops)
+        self.module.run(p, self.schedule, self.tables, packed, x, whole.reshape(-1), workers)
+        if whole is not y:
+            with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
+                y[...] = whole
+
+
+@functools.lru_cache(maxsize=1024)
+def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
+    """Every method's schedule and predicted cost."""
+    return tuple(
+        Candidate(name, plan, module.cost(problem, plan))
+        for name, module in METHODS.items()
+        for plan in (module.schedule(problem, machine),)
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
+    """Choose the method where it is ``"auto"``, and build what its kernels index by."""
+    if method == "auto":
+        # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
+        one = candidates(replace(problem, batch=1), machine)
+        method = min(one, key=lambda candidate: candidate.cost.cycles).name
+    module = METHODS[method]
+    schedule = module.schedule(problem, machine)
+    return Prepared(problem, method, schedule, module.tables(problem, schedule))
+
+
+def result_array(where: str, problem: Problem, out: NDArray[Any] | None, inputs: tuple[Any, ...]) -> NDArray[Any]:
+    """The array that the result goes into, refused where it cannot be had."""
+    if out is not None:
+        arguments.output(where, out, problem.y_shape, problem.result, inputs)
+        return out
+    size = problem.result.itemsize * problem.batch * problem.geometry.nnz // problem.geometry.patch_size
+    memory.require(where, size, f"the output of shape {problem.y_shape} ({problem.result})")
+    return np.empty(problem.y_shape, problem.result)
+
+
+class ConvPlan:
+    """A convolution with its method, schedule and packed weights settled; made by `plan`.
+
+    Callable from many threads at once. Holds a packed copy of weights and bias of its own, so later
+    changes to the arrays it was made from do not reach it.
+
+    Attributes
+    ----------
+    method : str
+        The method that it runs, never ``"auto"``.
+    geometry : ConvGeometry
+        Sizes of one sample.
+    flops : int
+        Operations of a call on the whole batch, two a multiply-add.
+    workspace_bytes : int
+        What a call allocates beside its output, with the calling thread's count of threads.
+    packed_bytes : int
+        What the plan itself holds: packed weights, or W.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> weight = np.ones((4, 3, 3, 2), np.float32)
+    >>> layer = triconv.plan(weight, (8, 8, 2), padding=1)
+    >>> layer(np.ones((8, 8, 2), np.float32))[0, 0, 0]
+    np.float32(8.0)
+    """
+
+    def __init__(self, prepared: Prepared, packed: common.Packed, asked: str) -> None:
+        self._prepared = prepared
+        self._packed = packed
+        self._asked = asked
+
+    @property
+    def method(self) -> str:
+        """The method that a call runs."""
+        return self._prepared.name
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """Sizes of one sample."""
+        return self._prepared.problem.geometry
+
+    @property
+    def flops(self) -> int:
+        """Operations of a call on the whole batch, two a multiply-add."""
+        return self._prepared.problem.flops
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes that a call allocates beside its output."""
+        p = self._prepared.problem
+        workers = common.threads_for(p.flops)
+        return self._prepared.module.workspace_bytes(p, self._prepared.schedule, workers)  # type: ignore[no-any-return]
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights, or of W."""
+        return self._prepared.module.packed_bytes(self._prepared.problem, self._prepared.schedule)  # type: ignore[no-any-return]
+
+    def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Convolve one input.
+
+        Parameters
+        ----------
+        x : array_like
+            Of the shape that the plan was made for; a narrower dtype is cast up.
+        out : ndarray, optional
+            Where the result goes; of exactly its shape and dtype.
+
+        Returns
+        -------
+        ndarray
+            The result; ``out`` where it was given.
+
+        Raises
+        ------
+        ValueError
+            If a shape is another, or ``out`` shares memory with ``x``.
+        TypeError
+            If ``x`` is wider than the plan's dtype, or of an unsupported one.
+
+        Examples
+        --------
+        >>> import numpy as np, triconv
+        >>> triconv.plan(np.ones((2, 2)), (3, 3))(np.eye(3))
+        array([[2., 1.],
+               [1., 2.]])
+        """
+        where = "ConvPlan"
+        p = self._prepared.problem
+        image = arguments.array(where, "x", x)
+        if image.shape != p.x_shape:
+            raise ValueError(f"{where}: x expects shape {p.x_shape}, got {image.shape}")
+        if image.dtype != p.result and np.result_type(image.dtype, p.result) != p.result:
+            raise TypeError(f"{where}: x expects at most dtype {p.result}, got {image.dtype}")
+        y = result_array(where, p, out, (image,))
+        self._prepared.run(self._packed, image, y)
+        return y
+
+    def explain(self) -> str:
+        """Say in words which method and schedule were chosen, and why.
+
+        Returns
+        -------
+        str
+            A line on the choice, one a candidate with its predicted operations and bytes, and one on
+            the schedule.
+
+        Examples
+        --------
+        >>> import numpy as np, triconv
+        >>> print(triconv.plan(np.ones((8, 3, 3, 4)), (16, 16, 4)).explain().splitlines()[0])
+        direct was chosen: it is predicted to take the fewest cycles
+        """
+        p = self._prepared.problem
+        options = candidates(p, machine())
+        reason = "it is predicted to take the fewest cycles" if self._asked == "auto" else "it was asked for"
+        lines = [f"{self.method} was chosen: {reason}"]
+        for name, schedule, cost in options:
+            bytes_ = METHODS[name].packed_bytes(p, schedule)
+            lines.append(
+                f"  {name:8}{cost.operations:>16,} multiply-adds, {human(cost.bytes)} moved beside input and output, "
+                f"{human(bytes_)} packed, {cost.cycles:.3g} cycles"
+            )
+        lines.append(f"schedule: {self._prepared.module.explain(p, self._prepared.schedule)}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        p = self._prepared.problem
+        return f"<ConvPlan {self.method} {p.x_shape} -> {p.y_shape} {p.result}>"
+
+
+def plan(
+    weight: ArrayLike,
+    input_shape: tuple[int, ...],
+    bias: ArrayLike | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    layout: str = "NHWC",
+    method: str = "auto",
+    dtype: DTypeLike | None = None,
+) -> ConvPlan:
+    """Decide and pack a convolution once, to run it many times.
+
+    Parameters
+    ----------
+    weight : array_like
+        ``(C_out, k_h, k_w, C_in / groups)``, or in NCHW ``(C_out, C_in / groups, k_h, k_w)``, or one
+        filter ``(k_h, k_w)``.
+    input_shape : tuple of int
+        The full shape of the inputs to come, the batch axis included.
+    bias : array_like, optional
+        ``(C_out,)``; a scalar for a 2-D weight.
+    stride, padding, dilation, groups, padding_mode, layout, method
+        As in `conv2d`.
+    dtype : dtype, optional
+        What to compute in, and what inputs may be at most; by default that of ``weight`` and ``bias``.
+
+    Returns
+    -------
+    ConvPlan
+        To be called with inputs.
+
+    Raises
+    ------
+    ValueError
+        For shapes and values that do not fit.
+    TypeError
+        For dtypes and types.
+    MemoryError
+        For ``method="matrix"`` where W would not fit.
+
+    See Also
+    --------
+    conv2d : the same without a plan.
+
+    Examples
+    --------
+    >>> import numpy as np, triconv
+    >>> blur = triconv.plan(np.full((3, 3), 1 / 9), (480, 640), padding="same")
+    >>> blur(np.ones((480, 640)))[100, 100].round(6)
+    np.float64(1.0)
+    """
+    where = "plan"
+    filters = arguments.array(where, "weight", weight)
+    start = arguments.bias_array(where, bias)
+    shape = arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0)
+    result = arguments.result_dtype(filters, start)
+    if dtype is not None:
+        wanted = arguments.dtype_of(where, dtype)
+        if result.kind == "c" and wanted.kind != "c":
+            raise TypeError(f"{where}: dtype expects a complex dtype for complex weights, got {wanted}")
+        result = wanted
+    asked = arguments.choice(where, "method", method, NAMES)
+    made = problem(
+        where,
+        shape,
+        filters.shape,
+        None if start is None else np.shape(start),
+        result,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+        layout=layout,
+    )
+    prepared = prepare(made, asked, machine())
+    return ConvPlan(prepared, prepared.pack(where, filters, start), asked)

@@ -1,0 +1,144 @@
+"""One convolution with everything decided that shapes, dtypes and keywords decide, and no values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv import arguments
+from triconv.axis import Axis
+from triconv.geometry import ConvGeometry
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A checked convolution; hashable, so that what follows from it can be kept."""
+
+    geometry: ConvGeometry
+    batch: int
+    mode: str
+    layout: str
+    dtype: np.dtype[Any]
+    result: np.dtype[Any]
+    x_shape: Shape
+    weight_shape: Shape
+    y_shape: Shape
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The axes of rows and of columns."""
+        return self.geometry.axes
+
+    @property
+    def flops(self) -> int:
+        """Operations of the whole batch, two a multiply-add."""
+        return self.batch * self.geometry.flops
+
+    def strides(self, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
+        """Elements between samples, rows, columns and channels of a contiguous array in the layout."""
+        if self.layout == "NHWC":
+            return height * width * channels, width * channels, channels, 1
+        return height * width * channels, width, 1, height * width
+
+    def filters(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """``weight`` as ``(C_out, k_h, k_w, C_in / groups)``, whatever its layout; a view where it can be."""
+        if weight.ndim == 2:
+            return weight[None, :, :, None]
+        return weight if self.layout == "NHWC" else weight.transpose(0, 2, 3, 1)
+
+
+def channels_last(layout: str, shape: Shape) -> Shape:
+    """The last three axes of a shape as rows, columns, channels."""
+    if layout == "NHWC":
+        return shape[-3:]
+    c, h, w = shape[-3:]
+    return h, w, c
+
+
+def in_layout(layout: str, height: int, width: int, channels: int) -> Shape:
+    """A sample's shape in a layout."""
+    return (height, width, channels) if layout == "NHWC" else (channels, height, width)
+
+
+def image_shape(where: str, name: str, shape: Shape, layout: str, *, batched: bool = True) -> tuple[int, Shape]:
+    """The batch size and ``(H, W, C)`` of an input."""
+    axes = ("(H, W)", "(H, W, C)", "(N, H, W, C)") if layout == "NHWC" else ("(H, W)", "(C, H, W)", "(N, C, H, W)")
+    allowed = axes if batched else axes[:2]
+    if not 2 <= len(shape) <= len(allowed) + 1:
+        raise ValueError(f"{where}: {name} expects {' or '.join(allowed)}, got shape {shape} (layout={layout!r})")
+    if len(shape) == 2:
+        return 1, (*shape, 1)
+    return (shape[0] if len(shape) == 4 else 1), channels_last(layout, shape)
+
+
+def problem(
+    where: str,
+    x_shape: Shape,
+    weight_shape: Shape,
+    bias_shape: Shape | None,
+    result: np.dtype[Any],
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+    layout: Any,
+) -> Problem:
+    """Check the shapes and keywords of a convolution against each other."""
+    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
+    mode = arguments.padding_mode(where, padding_mode)
+    groups = arguments.integer(where, "groups", groups, 1)
+    check_weight(where, weight_shape, layout)
+    batch, (height, width, channels) = image_shape(where, "x", x_shape, layout)
+    if len(weight_shape) == 2:
+        if len(x_shape) != 2:
+            raise ValueError(f"{where}: a 2-D weight expects a 2-D x, got shape {x_shape}")
+        filters, kernel, depth = 1, weight_shape, 1
+    else:
+        filters = weight_shape[0]
+        *kernel, depth = channels_last(layout, weight_shape)
+    check_channels(where, channels, filters, depth, groups, layout)
+    check_bias(where, bias_shape, filters, flat=len(weight_shape) == 2)
+    axes = arguments.axes(where, (height, width), tuple(kernel), stride, padding, dilation, mode)
+    geometry = ConvGeometry.from_axes(where, axes, channels, filters, groups)
+    y_shape: Shape = in_layout(layout, *geometry.output_shape)
+    if len(x_shape) == 4:
+        y_shape = (batch, *y_shape)
+    elif len(weight_shape) == 2:
+        y_shape = geometry.output_shape[:2]
+    dtype = arguments.computed(result)
+    return Problem(geometry, batch, mode, layout, dtype, result, x_shape, weight_shape, y_shape)
+
+
+def check_weight(where: str, shape: Shape, layout: str) -> None:
+    """Refuse what is no bank of filters."""
+    if len(shape) not in (2, 4):
+        expected = "(C_out, k_h, k_w, C_in / groups)" if layout == "NHWC" else "(C_out, C_in / groups, k_h, k_w)"
+        raise ValueError(f"{where}: weight expects {expected} or (k_h, k_w), got shape {shape} (layout={layout!r})")
+    if min(shape) < 1:
+        raise ValueError(f"{where}: weight expects at least one filter and no empty axis, got shape {shape}")
+
+
+def check_channels(where: str, channels: int, filters: int, depth: int, groups: int, layout: str) -> None:
+    """Refuse channel counts that do not fit each other."""
+    if filters % groups:
+        raise ValueError(f"{where}: groups expects a divisor of the {filters} filters, got {groups}")
+    if depth * groups != channels:
+        raise ValueError(
+            f"{where}: weight expects {depth} input channels per group, x has {channels} "
+            f"(layout={layout!r}, groups={groups})"
+        )
+
+
+def check_bias(where: str, shape: Shape | None, filters: int, *, flat: bool) -> None:
+    """Refuse a bias that is not one number a filter."""
+    if shape is None or shape == (filters,) or (flat and shape == ()):
+        return
+    expected = "a scalar or shape (1,)" if flat else f"shape ({filters},)"
+    raise ValueError(f"{where}: bias expects {expected}, got shape {shape}")

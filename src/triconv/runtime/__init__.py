@@ -1,0 +1,1 @@
+"""Everything that knows Numba's or the machine's ways."""

@@ -1,0 +1,81 @@
+"""The one place that names Numba's options: a function compiled twice, in parallel and serially."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.core.bytecode import FunctionIdentity
+from numba.core.compiler_lock import global_compiler_lock
+
+from triconv.runtime import cache, threads
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+int64s = types.Array(types.int64, 1, "C")
+
+
+def writes(dtype: np.dtype[Any]) -> types.Array:
+    """Type of a flat array that the kernel may write."""
+    return types.Array(numba.from_dtype(dtype), 1, "C")
+
+
+def reads(dtype: np.dtype[Any]) -> types.Array:
+    """Type of a caller's flat array; takes read-only ones and others alike."""
+    return types.Array(numba.from_dtype(dtype), 1, "C", readonly=True)
+
+
+def inline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call."""
+    return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+class Kernel:
+    """Loops over arrays, compiled for one signature on first use.
+
+    The last argument of every kernel is ``workers``, the trip count of its one parallel loop.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], *signature: Any) -> None:
+        self.name = name
+        self.function = function
+        self.signature = types.void(*signature, types.int64)
+
+    def __call__(self, workers: int, *arrays: Any) -> None:
+        """Run with that many workers; one means the serial twin, in the calling thread."""
+        if workers == 1:
+            self.serial(*arrays, 1)
+            return
+        with threads.numba_count(workers):
+            self.parallel(*arrays, workers)
+
+    @functools.cached_property
+    def serial(self) -> Callable[..., Any]:
+        """The twin for small calls and for callers that are parallel already."""
+        return self._compiled(parallel=False)
+
+    @functools.cached_property
+    def parallel(self) -> Callable[..., Any]:
+        """The twin whose loop over workers runs in Numba's threads."""
+        return self._compiled(parallel=True)
+
+    def _compiled(self, **options: Any) -> Callable[..., Any]:
+        options |= OPTIONS
+        dispatcher = numba.njit(**options)(self.function)
+        dispatcher._cache = store = cache.Cache(self.name, options)
+        # Numba numbers the functions of a process from 1 and puts the numbers into its symbols, so the
+        # symbols of a kernel from disk could be those of another one compiled here, and its code be run
+        # instead. Each kernel numbers from a place of its own.
+        with global_compiler_lock:
+            numbers = FunctionIdentity._unique_ids
+            FunctionIdentity._unique_ids = itertools.count(store.number(self.signature))
+            try:
+                dispatcher.compile(self.signature)
+            finally:
+                FunctionIdentity._unique_ids = numbers
+        return dispatcher  # type: ignore[no-any-return]

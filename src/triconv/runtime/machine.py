@@ -1,0 +1,43 @@
+"""The machine that Numba compiles for, as the few numbers that kernels and schedules need."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from numba.core.registry import cpu_target
+
+# Feature that names the row, bits of a vector, vector registers. First match wins; the last rows
+# match always. Numba's own target description decides, so NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count.
+VECTOR_UNITS = {
+    "x86_64": (("avx512vl", 512, 32), ("avx2", 256, 16), ("avx", 256, 16), ("", 128, 16)),
+    "aarch64": (("", 128, 32),),
+}
+OTHER = (("", 128, 16),)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A row of the table, and the name of the CPU."""
+
+    cpu_name: str
+    vector_bits: int
+    registers: int
+    fma: bool
+
+
+def describe(triple: str, cpu_name: str, features: str) -> Machine:
+    """Look a target up by LLVM's description of it."""
+    have = {name[1:] for name in features.split(",") if name.startswith("+")}
+    architecture = triple.partition("-")[0]
+    for feature, bits, registers in VECTOR_UNITS.get(architecture, OTHER):
+        if not feature or feature in have:
+            fma = architecture == "aarch64" or "fma" in have
+            return Machine(cpu_name, bits, registers, fma)
+    raise AssertionError("the last row matches always")
+
+
+@functools.cache
+def machine() -> Machine:
+    """The machine of this process."""
+    return describe(*cpu_target.target_context.codegen().magic_tuple())

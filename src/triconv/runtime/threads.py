@@ -1,0 +1,108 @@
+"""How many threads a call uses: this library's own count for the calling thread, else Numba's."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import numba
+
+from triconv import arguments
+
+_own = threading.local()
+
+
+def get_num_threads() -> int:
+    """Threads that a call from this thread may use.
+
+    Returns
+    -------
+    int
+        The count last set by `set_num_threads` in this thread, else Numba's.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> with triconv.threads(1):
+    ...     triconv.get_num_threads()
+    1
+    """
+    return getattr(_own, "count", None) or numba.get_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads calls from this thread may use.
+
+    Numba's own count is left alone.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to the number of threads that Numba started with.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not such an int.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> triconv.set_num_threads(1)
+    >>> triconv.get_num_threads()
+    1
+    """
+    _own.count = _checked("set_num_threads", n)
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Use ``n`` threads inside a ``with`` block, and the former count after it.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to the number of threads that Numba started with.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not such an int.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> before = triconv.get_num_threads()
+    >>> with triconv.threads(1):
+    ...     y = triconv.conv2d([[1.0, 2.0]], [[3.0]])
+    >>> triconv.get_num_threads() == before
+    True
+    """
+    former = getattr(_own, "count", None)
+    _own.count = _checked("threads", n)
+    try:
+        yield
+    finally:
+        _own.count = former
+
+
+def _checked(where: str, n: int) -> int:
+    count = arguments.integer(where, "n", n, 1)
+    if count > numba.config.NUMBA_NUM_THREADS:
+        raise ValueError(f"{where}: n expects at most {numba.config.NUMBA_NUM_THREADS}, got {count}")
+    return count
+
+
+@contextlib.contextmanager
+def numba_count(count: int) -> Iterator[None]:
+    """Run what is inside with Numba's count for this thread set to ``count``."""
+    former = numba.get_num_threads()
+    if former == count:
+        yield
+        return
+    numba.set_num_threads(count)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(former)
