@@ -1,0 +1,502 @@
+"""The command line: what it prints and writes, its exit codes, and one line for everything it refuses."""
+
+import io
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import triconv
+from triconv import cli
+from triconv.cli import main
+
+HEAD = "stride padding method time GFLOP/s workspace packed max error"
+FILTERS = "sobel, laplacian, gaussian, gaussian:SIZE, random, random:COUNT"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photo(folder):
+    """A colour image of 12 rows and 17 columns."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.png")
+    return "photo.png"
+
+
+def run(*arguments, environment=(), before=""):
+    """The command in a process of its own."""
+    source = Path(triconv.__file__).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(source)!r}); {before}"
+    return subprocess.run(
+        [sys.executable, "-c", code + "\nfrom triconv.cli import main; sys.exit(main())", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **dict(environment)},
+        check=False,
+    )
+
+
+def table_of(text):
+    """The rows under the head, each a list of its words; a number and its unit are two."""
+    lines = text.splitlines()
+    assert " ".join(lines[0].split()) == HEAD
+    assert set(lines[1]) == {"-", " "}
+    return [line.split() for line in lines[2:] if re.match(r"\d", line)]
+
+
+# --- compare: what it does ---------------------------------------------------------------------------
+
+
+def test_the_default_photo_end_to_end():
+    done = run("compare", "--stride", "3", "--padding", "same")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [row[:3] for row in table_of(done.stdout)] == [
+        ["3", "same", m] for m in ("direct", "im2col", "matrix")
+    ]
+    figure = Path("triconv-compare/compare.png")
+    assert done.stdout.splitlines()[-2:] == [
+        f"figure: {figure}",
+        "The methods agree with the definition to within rounding.",
+    ]
+    assert figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with Image.open(figure) as image:
+        assert image.format == "PNG"
+        assert 800 <= image.width <= 3000
+        assert 600 <= image.height <= 3000
+        assert len(image.convert("RGB").resize((200, 200)).getcolors(40_000)) > 1000  # the photo is in it
+
+
+def test_a_row_for_each_stride_padding_and_method(photo, capsys):
+    assert (
+        main(["compare", photo, "--stride", "1", "2", "--padding", "0", "1", "full", "--output", "out"]) == 0
+    )
+    rows = table_of(capsys.readouterr().out)
+    assert [row[:3] for row in rows] == [
+        [stride, padding, method]
+        for stride in ("1", "2")
+        for padding in ("0", "1", "full")
+        for method in ("direct", "im2col", "matrix")
+    ]
+    for row in rows:
+        _, _, _, time, time_unit, gflops, workspace, _, packed, packed_unit, error = row
+        assert float(time) > 0
+        assert time_unit in ("us", "ms", "s")
+        assert float(gflops) > 0
+        assert float(workspace) >= 0
+        assert float(packed) > 0
+        assert packed_unit in ("B", "KiB", "MiB")
+        assert 0 <= float(error) < 1e-5
+    assert Path("out/compare.png").stat().st_size > 10_000
+    assert not Path("triconv-compare").exists()
+
+
+def test_the_defaults_of_the_grid(photo, capsys):
+    assert main(["compare", photo]) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert {(row[0], row[1]) for row in rows} == {(s, p) for s in "123" for p in ("valid", "same", "full")}
+    assert len(rows) == 27
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian:3", "laplacian", "random", "random:3"])
+def test_every_bank_runs(photo, name, capsys):
+    assert main(["compare", photo, "--filter", name, "--stride", "2", "--padding", "same"]) == 0
+    assert len(table_of(capsys.readouterr().out)) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "complex64", "complex128"])
+def test_every_dtype_runs(photo, dtype, capsys):
+    assert main(["compare", photo, "--dtype", dtype, "--stride", "1", "--padding", "1"]) == 0
+    assert "The methods agree" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 3, 1), (2, 3, 2, 3)])
+def test_weights_from_a_file(photo, shape, capsys):
+    np.save("w.npy", np.arange(np.prod(shape)).reshape(shape))
+    assert main(["compare", photo, "--weights", "w.npy", "--stride", "1", "--padding", "0"]) == 0
+    assert len(table_of(capsys.readouterr().out)) == 3
+
+
+def test_a_grid_point_given_twice_runs_once(photo, capsys):
+    assert main(["compare", photo, "--stride", "2", "2", "--padding", "0"]) == 0
+    assert len(table_of(capsys.readouterr().out)) == 3
+
+
+def test_a_matrix_above_one_gibibyte_is_not_built(capsys):
+    assert cli.MATRIX_LIMIT == 2**30
+    Image.new("L", (500, 400)).save("gray.png")
+    assert main(["compare", "gray.png", "--filter", "random:40", "--stride", "1", "--padding", "same"]) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert [row[2] for row in rows] == ["direct", "im2col", "matrix"]
+    note = " ".join(rows[2][3:])
+    # 200,000 outputs of 40 filters of 25 taps, less the taps on the border, at 4 + 4 bytes
+    size = re.fullmatch(r"- - - - - not built: W would take (\S+) GiB, more than 1 GiB", note)
+    assert size
+    assert float(size[1]) == pytest.approx(500 * 400 * 40 * 25 * 8 / 2**30, rel=0.03)
+
+
+def test_methods_that_disagree_are_an_error(photo, capsys, monkeypatch):
+    real = sys.modules["triconv.compare"].plan
+
+    def plan(*args, method, **keywords):
+        made = real(*args, method=method, **keywords)
+        if method != "im2col":
+            return made
+
+        class Wrong:
+            flops, workspace_bytes, packed_bytes = made.flops, made.workspace_bytes, made.packed_bytes
+
+            def __call__(self, x, out=None):
+                return np.add(made(x), 1, out=out)
+
+        return Wrong()
+
+    monkeypatch.setattr(sys.modules["triconv.compare"], "plan", plan)
+    assert main(["compare", photo, "--stride", "1", "2", "--padding", "same"]) == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(
+        r"triconv compare: the methods disagree: im2col at stride 1, padding same is off by 1\.0e\+00, "
+        r"rounding explains \d\.\de-0\d \(and 1 more\)\n",
+        err,
+    )
+    assert len(table_of(out)) == 6
+    assert "agree" not in out
+    assert Path("triconv-compare/compare.png").exists()
+
+
+# --- compare: images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"),
+    [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3), ("CMYK", 3), ("I;16", 1), ("F", 1)],
+)
+def test_images_of_every_kind(mode, channels):
+    image = Image.new(mode, (5, 4), 1 if mode in ("1", "I;16", "F") else None)
+    image.save("image.tiff" if mode in ("F", "CMYK") else "image.png")
+    pixels = cli._read_image("image.tiff" if mode in ("F", "CMYK") else "image.png")
+    assert pixels.shape == (4, 5, channels)
+    assert pixels.dtype == np.float64
+    assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+def test_a_photo_is_turned_upright():
+    image = Image.new("RGB", (5, 4))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save("turned.jpg", exif=exif)
+    assert cli._read_image("turned.jpg").shape == (5, 4, 3)
+
+
+def test_samples_are_scaled_to_one():
+    Image.new("RGB", (2, 2), (255, 0, 51)).save("image.png")
+    assert cli._read_image("image.png")[0, 0].tolist() == [1.0, 0.0, 0.2]
+
+
+# --- compare: what it refuses ------------------------------------------------------------------------
+
+
+def refused(capsys, *arguments):
+    """The one line that a refusal prints, less its start."""
+    try:
+        code = main(["compare", *arguments])
+    except SystemExit as ended:
+        code = ended.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert err.startswith("triconv compare: ")
+    assert not list(Path().glob("**/compare.png"))
+    return err.removeprefix("triconv compare: ").rstrip("\n")
+
+
+def png(width, height):
+    """A PNG whose head claims a size, without the pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def test_a_missing_image(capsys):
+    line = "cannot read the image 'none.jpg': No such file or directory"
+    assert refused(capsys, "none.jpg") == line
+
+
+def test_a_folder_for_an_image(capsys, folder):
+    assert refused(capsys, str(folder)) == f"cannot read the image {str(folder)!r}: Is a directory"
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x93NUMPY"])
+def test_a_file_that_is_no_image(capsys, content):
+    Path("notes.txt").write_bytes(content)
+    assert refused(capsys, "notes.txt") == "cannot read the image 'notes.txt': not an image of a known format"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff"])
+def test_an_image_that_is_cut_off(capsys, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    whole = io.BytesIO()
+    Image.fromarray(pixels).save(whole, {"jpg": "jpeg"}.get(suffix, suffix))
+    Path(f"cut.{suffix}").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    assert refused(capsys, f"cut.{suffix}").startswith(f"cannot read the image 'cut.{suffix}': ")
+
+
+def test_an_image_that_claims_to_be_huge(capsys):
+    Path("bomb.png").write_bytes(png(60_000, 60_000))
+    assert refused(capsys, "bomb.png").startswith("cannot read the image 'bomb.png': ")
+
+
+@pytest.mark.parametrize(
+    ("shape", "got"),
+    [
+        ((3, 3, 3), "(3, 3, 3)"),
+        ((2, 3, 3, 2), "(2, 3, 3, 2)"),
+        ((), "()"),
+        ((9,), "(9,)"),
+        ((0, 3, 3, 1),) * 2,
+    ],
+)
+def test_weights_of_the_wrong_shape(capsys, photo, shape, got):
+    np.save("w.npy", np.zeros(shape))
+    assert refused(capsys, photo, "--weights", "w.npy") == (
+        "weights: expected the shape (k_h, k_w), (n, k_h, k_w, 1) or (n, k_h, k_w, 3) for 3 channels, "
+        f"got {got}"
+    )
+
+
+def test_missing_weights(capsys, photo):
+    line = "cannot read the weights 'none.npy': No such file or directory"
+    assert refused(capsys, photo, "--weights", "none.npy") == line
+
+
+def test_weights_that_are_no_npy(capsys, photo):
+    assert refused(capsys, photo, "--weights", photo) == f"cannot read the weights {photo!r}: not a .npy file"
+
+
+def test_weights_that_are_cut_off(capsys, photo):
+    np.save("w.npy", np.zeros((3, 3)))
+    Path("w.npy").write_bytes(Path("w.npy").read_bytes()[:-8])
+    assert refused(capsys, photo, "--weights", "w.npy").startswith("cannot read the weights 'w.npy': ")
+
+
+def test_weights_that_claim_to_be_huge(capsys, photo):
+    np.save("w.npy", np.zeros((3, 3)))
+    content = Path("w.npy").read_bytes()
+    Path("w.npy").write_bytes(content.replace(b"(3, 3), }" + b" " * 11, b"(999999, 9999999), }"))
+    assert refused(capsys, photo, "--weights", "w.npy").startswith("cannot read the weights 'w.npy': ")
+
+
+def test_weights_with_a_damaged_head(capsys, photo):
+    np.save("w.npy", np.zeros((3, 3)))
+    Path("w.npy").write_bytes(Path("w.npy").read_bytes().replace(b"}", b"("))
+    assert refused(capsys, photo, "--weights", "w.npy").startswith("cannot read the weights 'w.npy': ")
+
+
+class Trap:
+    """Leaves a file behind where it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+def test_objects_are_never_unpickled(capsys, photo):
+    np.save("w.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
+    line = refused(capsys, photo, "--weights", "w.npy")
+    assert line == "cannot read the weights 'w.npy': Object arrays cannot be loaded when allow_pickle=False"
+    Path("w.npy").write_bytes(pickle.dumps(Trap()))
+    assert refused(capsys, photo, "--weights", "w.npy") == "cannot read the weights 'w.npy': not a .npy file"
+    assert not Path("sprung").exists()
+
+
+def test_weights_that_are_no_numbers(capsys, photo):
+    np.save("w.npy", np.array([["a", "b"]]))
+    line = "cannot read the weights 'w.npy': its dtype is <U1, expected numbers"
+    assert refused(capsys, photo, "--weights", "w.npy") == line
+
+
+def test_complex_weights_need_a_complex_dtype(capsys, photo):
+    np.save("w.npy", np.ones((2, 2), complex))
+    line = "weights of dtype complex128 need another --dtype than float32"
+    assert refused(capsys, photo, "--weights", "w.npy") == line
+
+
+def test_a_kernel_too_large_for_the_image(capsys, photo):
+    assert refused(capsys, photo, "--filter", "gaussian:15", "--stride", "2", "--padding", "1", "0") == (
+        "stride 2, padding 1: kernel_size reaches over 15 of the padded height 14 (1 + 12 + 1); "
+        "the output would be empty"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("prewitt", f"filter: expected one of {FILTERS}, got 'prewitt'"),
+        ("gaussian:x", f"filter: expected one of {FILTERS}, got 'gaussian:x'"),
+        ("sobel:5", f"filter: expected one of {FILTERS}, got 'sobel:5'"),
+        ("gaussian:4", "filter: gaussian takes an odd size up to 1023, got 4"),
+        ("gaussian:99999", "filter: gaussian takes an odd size up to 1023, got 99999"),
+        ("random:0", "filter: random takes from 1 to 1023 filters, got 0"),
+    ],
+)
+def test_a_wrong_filter(capsys, photo, name, line):
+    assert refused(capsys, photo, "--filter", name) == line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--stride", "0"], "argument --stride: expected a positive number, got '0'"),
+        (["--stride", "1", "x.jpg"], "argument --stride: expected a positive number, got 'x.jpg'"),
+        (
+            ["--padding", "-1"],
+            "argument --padding: expected a number or one of valid, same, same_lower, full, got '-1'",
+        ),
+        (
+            ["--padding", "some"],
+            "argument --padding: expected a number or one of valid, same, same_lower, full, got 'some'",
+        ),
+        (
+            ["--filter", "sobel", "--weights", "w.npy"],
+            "argument --weights: not allowed with argument --filter",
+        ),
+    ],
+)
+def test_wrong_options(capsys, arguments, line):
+    assert refused(capsys, *arguments) == line
+
+
+def test_a_wrong_dtype(capsys):
+    assert refused(capsys, "--dtype", "int8").startswith("argument --dtype: invalid choice: 'int8'")
+
+
+def test_an_output_that_is_a_file(capsys, photo):
+    assert refused(capsys, photo, "--output", photo) == f"cannot write to the folder {photo!r}: File exists"
+    assert refused(capsys, photo, "--output", f"{photo}/out") == (
+        f"cannot write to the folder '{photo}/out': Not a directory"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser writes everywhere")
+def test_an_output_that_cannot_be_written(capsys, photo):
+    Path("locked").mkdir(mode=0o500)
+    assert (
+        refused(capsys, photo, "--output", "locked")
+        == "cannot write to the folder 'locked': Permission denied"
+    )
+
+
+def test_a_figure_that_cannot_be_written(capsys, photo):
+    Path("out/compare.png").mkdir(parents=True)
+    assert main(["compare", photo, "--stride", "2", "--padding", "0", "--output", "out"]) == 2
+    assert capsys.readouterr().err == "triconv compare: cannot write 'out/compare.png': Is a directory\n"
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "PIL", "rich"])
+def test_a_missing_extra(capsys, photo, name, monkeypatch):
+    for module in [module for module in sys.modules if module.split(".")[0] == name]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, name, None)
+    line = refused(capsys, photo)
+    assert re.fullmatch(rf"needs {name}\S*; python -m pip install 'triconv\[plot\]' brings it", line)
+
+
+def test_memory_that_runs_out_is_one_line(capsys, photo, monkeypatch):
+    def compare(*args, **keywords):
+        raise MemoryError("conv2d: the output needs 80 GiB,\n8 GiB are available")
+
+    monkeypatch.setattr(cli, "compare", compare)
+    assert refused(capsys, photo) == "conv2d: the output needs 80 GiB, 8 GiB are available"
+
+
+def test_an_interruption_is_one_line(capsys, photo, monkeypatch):
+    def compare(*args, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "compare", compare)
+    assert main(["compare", photo]) == 130
+    assert capsys.readouterr().err == "triconv compare: interrupted\n"
+
+
+# --- the other commands ------------------------------------------------------------------------------
+
+
+def test_bench_prints_a_table(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "LAYERS", {"tiny": ((8, 9, 3), (4, 3, 3, 3), 1, 1, 1)})
+    assert main(["bench"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines[0].split()) == "layer method time GFLOP/s workspace packed max error"
+    assert [line.split()[:2] for line in lines[2:]] == [["tiny", m] for m in ("direct", "im2col", "matrix")]
+
+
+def test_info_without_the_extra(folder):
+    blocked = "sys.modules.update(dict.fromkeys(['matplotlib', 'PIL', 'rich']))"
+    done = run("info", before=blocked, environment={"TRICONV_CACHE_DIR": str(folder / "cache")})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    names = "triconv python numba llvmlite numpy scipy cpu vectors threads cache"
+    assert list(lines) == names.split()
+    assert lines["triconv"] == triconv.__version__
+    assert lines["numpy"] == np.__version__
+    assert re.fullmatch(r"\d+ bits, \d+ registers, with(out)? fused multiply-add", lines["vectors"])
+    assert re.fullmatch(r"\d+, threading layer (tbb|omp|workqueue|not started)", lines["threads"])
+    assert re.fullmatch(re.escape(str(folder / "cache")) + r", \d+ files, \d.* \w+", lines["cache"])
+
+
+def test_cache_clear_deletes_kernels_and_nothing_else(folder, capsys, monkeypatch):
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "cache"))
+    assert main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == f"deleted 0 files, 0 B, from {folder / 'cache'}\n"
+    (folder / "cache").mkdir()
+    for name in ("a.kernel", "b.kernel", "other.txt"):
+        (folder / "cache" / name).write_bytes(b"x" * 1024)
+    assert main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == f"deleted 2 files, 2 KiB, from {folder / 'cache'}\n"
+    assert [path.name for path in (folder / "cache").iterdir()] == ["other.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "triconv: the following arguments are required: COMMAND"),
+        (["cache"], "triconv cache: the following arguments are required: clear"),
+    ],
+)
+def test_incomplete_commands(capsys, arguments, line):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", line + "\n")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"triconv {triconv.__version__}\n"
+
+
+def test_the_command_itself_imports_no_extra():
+    extra = "{'matplotlib', 'PIL', 'rich', 'scipy.sparse'}"
+    done = run(
+        "cache",
+        "clear",
+        before=f"import atexit; atexit.register(lambda: print({extra} & {{*sys.modules}}))",
+        environment={"TRICONV_CACHE_DIR": "cache"},
+    )
+    assert done.stdout.splitlines() == ["deleted 0 files, 0 B, from cache", "set()"]

@@ -1,0 +1,56 @@
+"""Every public name has a docstring with an example, and every example, the README's too, runs."""
+
+import doctest
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import triconv
+
+ROOT = Path(__file__).parents[1]
+
+
+def public_objects():
+    """Every public name and, of classes, every public member that is defined there."""
+    for name in triconv.__all__:
+        value = getattr(triconv, name)
+        yield name, value
+        if inspect.isclass(value):
+            for member, function in vars(value).items():
+                if not member.startswith("_") and callable(function):
+                    yield f"{name}.{member}", function
+
+
+OBJECTS = dict(public_objects())
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_docstring_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = doctest.DocTestFinder(recurse=False).find(OBJECTS[name], name, globs={})
+    assert sum(len(test.examples) for test in examples) > 0, f"{name} has no example"
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in examples:
+        skipped = [e.source for e in test.examples if doctest.SKIP in e.options]
+        assert not skipped, f"{name} skips {skipped}"
+        assert runner.run(test).failed == 0
+
+
+def test_readme_python_runs(tmp_path, monkeypatch):
+    """All blocks in one namespace, in order, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert blocks
+    namespace = {}
+    for block in blocks:
+        if ">>>" in block:
+            test = doctest.DocTestParser().get_doctest(block, namespace, "README.md", "README.md", 0)
+            runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+            assert runner.run(test, clear_globs=False).failed == 0
+            namespace.update(test.globs)
+        else:
+            exec(compile(block, "README.md", "exec"), namespace)

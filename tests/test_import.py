@@ -1,0 +1,110 @@
+"""What importing the package does, and what it must not do; each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import triconv
+
+PUBLIC = {
+    *("conv2d", "im2col", "pad", "flatten_weight", "conv_matrix", "ConvGeometry"),
+    *("plan", "ConvPlan", "compare", "Comparison"),
+    *("set_num_threads", "get_num_threads", "threads", "warmup", "plot"),
+}
+
+
+def run(code):
+    """Run `code` in a fresh interpreter that finds the same package."""
+    source = Path(triconv.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(source)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_import_loads_nothing_that_is_rarely_needed():
+    heavy = ("scipy", "matplotlib", "PIL", "rich", "pandas", "IPython", "multiprocessing.pool")
+    code = f"import triconv; print(*[name for name in {heavy} if name in sys.modules])"
+    assert run(code) == []
+
+
+def test_a_convolution_loads_no_scipy():
+    code = "import triconv; triconv.conv2d([[1.0, 2.0]], [[3.0]]); print('scipy' in sys.modules)"
+    assert run(code) == ["False"]
+
+
+def test_import_compiles_nothing_and_starts_no_threads():
+    code = """
+import numba, threading
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    import triconv
+print(len(recorder.buffer), threading.active_count())
+try:
+    print(numba.threading_layer())
+except ValueError:
+    print("none")
+"""
+    assert run(code) == ["0", "1", "none"]
+
+
+def test_import_changes_no_setting():
+    code = """
+import os, locale, logging, signal, warnings
+import numba, numpy
+def state():
+    config = {name: getattr(numba.config, name) for name in dir(numba.config) if name.isupper()}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return (
+        dict(os.environ), config, numba.get_num_threads(), handlers, list(warnings.filters),
+        numpy.geterr(), numpy.get_printoptions(), list(logging.getLogger().handlers), os.getcwd(),
+    )
+before = state()
+import triconv
+after = state()
+print(*[n for n, pair in enumerate(zip(before, after)) if pair[0] != pair[1]])
+"""
+    assert run(code) == []
+
+
+def test_import_writes_nothing(tmp_path):
+    code = f"""
+import os
+os.environ.update(TRICONV_CACHE_DIR={str(tmp_path)!r}, HOME={str(tmp_path)!r})
+import triconv
+print(*os.listdir({str(tmp_path)!r}))
+"""
+    assert run(code) == []
+
+
+def test_public_names_are_the_documented_ones():
+    assert sorted(triconv.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(triconv, name) is not None
+    assert set(dir(triconv)) >= PUBLIC
+    modules = {name for name in vars(triconv) if name.startswith("_") or f"triconv.{name}" in sys.modules}
+    assert set(vars(triconv)) - modules <= PUBLIC
+
+
+def test_public_objects_name_their_public_home():
+    assert [name for name in PUBLIC if getattr(triconv, name).__name__.rpartition(".")[2] != name] == []
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    code = """
+import triconv
+try:
+    triconv.conv3d
+except AttributeError as error:
+    print(error)
+"""
+    assert run(code) == ["module", "'triconv'", "has", "no", "attribute", "'conv3d'"]
+
+
+def test_typed():
+    assert (Path(triconv.__file__).parent / "py.typed").exists()

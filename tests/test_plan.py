@@ -1,0 +1,231 @@
+"""ConvPlan: decided and packed once for one input shape, and then only called."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.testing import assert_array_equal
+from strategies import METHODS, Problem, problems, same_float
+
+from triconv import ConvGeometry, ConvPlan, conv2d, plan, threads
+
+each_method = pytest.mark.parametrize("method", METHODS)
+PROBLEM = Problem(
+    (6, 17), (3, 2), 4, 6, stride=(1, 2), padding=(1, 0), groups=2, batch=2, bias_dtype="float64"
+)
+
+
+def planned(problem, method="auto", **more):
+    x, weight, bias = problem.integers()
+    made = plan(weight, problem.x_shape, bias, method=method, **problem.keywords, **more)
+    return made, x, weight, bias
+
+
+@each_method
+@given(problem=problems(same_float))
+def test_a_plan_gives_what_conv2d_gives(problem, method):
+    x, weight, bias = problem.floats()
+    made = plan(weight, problem.x_shape, bias, method=method, **problem.keywords)
+    y = conv2d(x, weight, bias, method=method, **problem.keywords)
+    for _ in range(2):
+        again = made(x)
+        assert again.dtype == y.dtype
+        assert again.shape == y.shape
+        assert again.tobytes() == y.tobytes()
+
+
+@each_method
+def test_a_plan_is_exact(method):
+    made, x, weight, bias = planned(PROBLEM, method)
+    assert_array_equal(made(x), PROBLEM.expected(x, weight, bias))
+
+
+@each_method
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_a_plan_keeps_its_own_weights(layout, method):
+    """Also where packing would change nothing: a 1x1 kernel, one channel, float64."""
+    for problem in (
+        replace(PROBLEM, layout=layout),
+        Problem((4, 5), (1, 1), layout=layout, bias_dtype="float64"),
+    ):
+        made, x, weight, bias = planned(problem, method)
+        expected = problem.expected(x, weight, bias)
+        weight[...] = 99
+        bias[...] = 99
+        assert_array_equal(made(x), expected)
+
+
+def test_what_a_plan_says_of_itself():
+    made, x, _, _ = planned(PROBLEM)
+    assert isinstance(made, ConvPlan)
+    assert made.method in METHODS[:3]
+    assert isinstance(made.geometry, ConvGeometry)
+    assert made.geometry.output_shape == (6, 8, 6)
+    assert made.geometry.pads == ((1, 1), (0, 0))
+    assert made.flops == 2 * PROBLEM.multiplications
+    assert isinstance(made.workspace_bytes, int)
+    assert isinstance(made.packed_bytes, int)
+    assert made.workspace_bytes >= 0
+    assert made.packed_bytes > 0
+    for name in ("method", "geometry", "flops", "workspace_bytes", "packed_bytes"):
+        with pytest.raises(AttributeError):
+            setattr(made, name, None)
+    assert made(x).shape == PROBLEM.output_shape
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_a_method_that_is_asked_for_is_taken(method):
+    assert planned(PROBLEM, method)[0].method == method
+
+
+def test_explain_names_every_candidate_and_the_choice():
+    made = planned(PROBLEM)[0]
+    words = made.explain()
+    assert isinstance(words, str)
+    for method in METHODS[:3]:
+        assert method in words
+    assert "bytes" in words or "iB" in words
+    assert words == made.explain()
+
+
+def test_auto_does_not_build_a_matrix_that_would_not_fit():
+    made = plan(np.ones((64, 31, 31, 1), "float32"), (2000, 2000, 1))
+    assert made.method != "matrix"
+    assert "matrix" in made.explain()
+
+
+@pytest.mark.parametrize("height", [100, 4000])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_im2col_workspace_is_bounded_whatever_the_size(dtype, height):
+    """The patch matrix of the larger one would take 4.8 GB in float32."""
+    weight = np.ones((16, 5, 5, 3), dtype)
+    for n in (1, 2):
+        with threads(n):
+            made = plan(weight, (height, 4000, 3), method="im2col")
+            assert made.workspace_bytes <= n * 8 * 2**20
+
+
+def test_im2col_workspace_is_bounded_for_a_long_patch():
+    """One patch of 4 MiB: a block of several would pass the bound."""
+    with threads(1):
+        made = plan(np.ones((1, 32, 32, 1024), "float32"), (40, 40, 1024), method="im2col")
+        assert made.workspace_bytes <= 8 * 2**20
+
+
+@each_method
+@pytest.mark.parametrize("narrow", ["float16", "int8", "bool", "uint16", "float32"])
+def test_a_narrower_x_is_cast_up(narrow, method):
+    problem = replace(PROBLEM, x_dtype=narrow, weight_dtype="float32", bias_dtype="float32")
+    made, x, weight, bias = planned(problem, method)
+    y = made(x)
+    assert y.dtype == "float32"
+    assert_array_equal(y, problem.expected(x, weight, bias))
+
+
+@pytest.mark.parametrize(
+    ("planned_for", "wider"),
+    [
+        ("float32", "float64"),
+        ("float32", "int32"),
+        ("float32", "complex64"),
+        ("float64", "complex64"),
+        ("complex64", "float64"),
+        ("float16", "float32"),
+    ],
+)
+def test_a_wider_x_is_refused(planned_for, wider):
+    problem = replace(PROBLEM, weight_dtype=planned_for, bias_dtype=None)
+    made, x, _, _ = planned(problem)
+    with pytest.raises(TypeError, match=rf"{planned_for}.*{wider}|{wider}.*{planned_for}"):
+        made(x.astype(wider))
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "asked", "result"),
+    [
+        ("float32", None, None, "float32"),
+        ("float32", "float64", None, "float64"),
+        ("complex64", "float32", None, "complex64"),
+        ("int8", None, None, "float64"),
+        ("float16", "float16", None, "float16"),
+        ("float32", None, "float64", "float64"),
+        ("float32", "float32", "complex128", "complex128"),
+        ("float32", None, np.complex64, "complex64"),
+    ],
+)
+def test_dtype_of_the_result(weight, bias, asked, result):
+    problem = replace(PROBLEM, x_dtype="bool", weight_dtype=weight, bias_dtype=bias)
+    made, x, weight, bias = planned(problem, dtype=asked)
+    y = made(x)
+    assert y.dtype == result
+    assert_array_equal(y, problem.expected(x, weight, bias).astype(result))
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 6, 17, 5), (2, 7, 17, 4), (3, 6, 17, 4), (6, 17, 4), (1, 2, 6, 17, 4), (17, 4), ()]
+)
+def test_another_shape_is_refused(shape):
+    made = planned(PROBLEM)[0]
+    with pytest.raises(ValueError, match=r"\(2, 6, 17, 4\)"):
+        made(np.ones(shape))
+
+
+@each_method
+def test_out(method):
+    made, x, weight, bias = planned(PROBLEM, method)
+    out = np.full(PROBLEM.output_shape, 777.5)
+    assert made(x, out=out) is out
+    assert_array_equal(out, PROBLEM.expected(x, weight, bias))
+    spread = np.full((*PROBLEM.output_shape, 2), 777.5)
+    assert_array_equal(made(x, out=spread[..., 1]), out)
+    assert (spread[..., 0] == 777.5).all()
+    for wrong, error in (
+        (out[:1], ValueError),
+        (out[0], ValueError),
+        (out.astype("float32"), TypeError),
+        ([1.0], TypeError),
+    ):
+        with pytest.raises(error, match="out"):
+            made(x, out=wrong)
+    same = plan(np.ones((4, 1, 1, 4)), (2, 6, 17, 4), method=method)
+    kept = x.copy()
+    with pytest.raises(ValueError, match="shares memory"):
+        same(x, out=x)
+    assert_array_equal(x, kept)
+
+
+@each_method
+@pytest.mark.parametrize(
+    "problem",
+    [
+        PROBLEM,
+        Problem((40, 45), (3, 3), 16, 33, padding="same", padding_mode="reflect", x_dtype="float32"),
+        Problem((70, 71), (5, 5), padding=2, bias_dtype="float64", axes="filter"),
+    ],
+    ids=["small", "large", "image"],
+)
+def test_one_plan_called_by_many_threads_at_once(problem, method):
+    """Each call has its own input, so a workspace or an output shared between calls would show."""
+    x, weight, bias = problem.integers()
+    made = plan(weight, problem.x_shape, bias, method=method, **problem.keywords)
+    inputs = [x + n for n in range(8)]
+    expected = [made(x) for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for y, right in zip(pool.map(made, inputs), expected, strict=True):
+                assert_array_equal(y, right)
+
+
+@each_method
+def test_a_plan_may_be_used_with_other_thread_counts_than_it_was_made_with(method):
+    problem = Problem((40, 45), (3, 3), 16, 33)
+    x, weight, _ = problem.floats()
+    results = []
+    for made_with, used_with in ((1, 2), (2, 1), (1, 1)):
+        with threads(made_with):
+            made = plan(weight, problem.x_shape, method=method)
+        with threads(used_with):
+            results.append(made(x).tobytes())
+    assert len(set(results)) == 1

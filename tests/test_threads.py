@@ -1,0 +1,126 @@
+"""Thread counts belong to the calling thread, and Numba's own count is left alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pytest
+
+from triconv import conv2d, conv_matrix, get_num_threads, plan, set_num_threads, threads
+
+MOST = numba.config.NUMBA_NUM_THREADS
+several = pytest.mark.skipif(MOST < 2, reason="needs two threads; this machine or its settings allow one")
+
+
+@pytest.fixture(autouse=True)
+def counts_as_before():
+    ours, numbas = get_num_threads(), numba.get_num_threads()
+    yield
+    set_num_threads(ours)
+    numba.set_num_threads(numbas)
+
+
+def elsewhere(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_numbas_count_is_the_default():
+    assert elsewhere(get_num_threads) == MOST
+
+
+@several
+def test_numbas_own_count_is_followed():
+    def count():
+        numba.set_num_threads(1)
+        return get_num_threads()
+
+    assert elsewhere(count) == 1
+
+
+@several
+def test_set_for_the_calling_thread_alone():
+    set_num_threads(1)
+    assert get_num_threads() == 1
+    assert elsewhere(get_num_threads) == MOST
+    elsewhere(lambda: set_num_threads(2))
+    assert get_num_threads() == 1
+
+
+@several
+def test_the_context_puts_the_count_back():
+    set_num_threads(2)
+    with threads(1):
+        assert get_num_threads() == 1
+        with threads(2):
+            assert get_num_threads() == 2
+        assert get_num_threads() == 1
+        assert elsewhere(get_num_threads) == MOST
+    assert get_num_threads() == 2
+
+
+@several
+def test_the_context_puts_the_count_back_after_an_exception():
+    set_num_threads(2)
+    with pytest.raises(KeyError), threads(1):
+        raise KeyError
+    assert get_num_threads() == 2
+    with pytest.raises(ValueError, match="kernel"), threads(1):
+        conv2d(np.ones((2, 2)), np.ones((3, 3)))
+    assert get_num_threads() == 2
+
+
+@several
+def test_a_default_that_was_never_set_stays_a_default():
+    """After the context the count follows Numba's again, and is not frozen to what it was."""
+
+    def count():
+        with threads(1):
+            pass
+        numba.set_num_threads(1)
+        first = get_num_threads()
+        numba.set_num_threads(2)
+        return first, get_num_threads()
+
+    assert elsewhere(count) == (1, 2)
+
+
+@several
+@pytest.mark.parametrize("method", ["direct", "im2col", "matrix", "auto"])
+@pytest.mark.parametrize("ours", [1, 2])
+@pytest.mark.parametrize("numbas", [1, 2])
+def test_numbas_count_is_the_same_after_each_call(numbas, ours, method):
+    numba.set_num_threads(numbas)
+    x, weight = np.ones((64, 65, 8)), np.ones((16, 3, 3, 8))
+    with threads(ours):
+        conv2d(x, weight, method=method)
+        assert numba.get_num_threads() == numbas
+        conv_matrix(weight, x.shape)
+        assert numba.get_num_threads() == numbas
+        plan(weight, x.shape, method=method)(x)
+        assert numba.get_num_threads() == numbas
+        with pytest.raises(ValueError, match="out"):
+            conv2d(x, weight, method=method, out=np.empty((1, 1)))
+        assert numba.get_num_threads() == numbas
+        assert get_num_threads() == ours
+    assert numba.get_num_threads() == numbas
+
+
+@pytest.mark.parametrize("function", [set_num_threads, threads])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(0, ValueError), (-1, ValueError), (MOST + 1, ValueError), (2**70, ValueError)]
+    + [(value, TypeError) for value in (True, 1.0, "1", None, [1], np.array([1]))],
+)
+def test_bad_counts_are_refused_and_change_nothing(function, value, error):
+    before = get_num_threads()
+    with pytest.raises(error, match=rf"^{function.__name__}: n "), function(value):
+        pass
+    assert get_num_threads() == before
+
+
+@pytest.mark.parametrize("value", [1, np.int8(1), np.uint64(1)])
+def test_any_int_is_a_count(value):
+    set_num_threads(value)
+    assert get_num_threads() == 1
+    assert type(get_num_threads()) is int
