@@ -1,0 +1,59 @@
+# Each target works alone on a fresh clone: it makes .venv and installs the extra that it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint bench notebooks clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo       compare the three methods on a photo and draw the result'
+	@echo 'make test       run every test'
+	@echo 'make lint       check style, types and layers'
+	@echo 'make bench      measure the methods, and the peers that are installed, and write a report'
+	@echo 'make notebooks  run every notebook from top to bottom, in place'
+	@echo 'make clean      remove .venv, caches and everything that these targets write'
+
+demo: .venv/installed-plot
+	$(BIN)/triconv compare
+
+test: .venv/installed-test
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --hypothesis-profile=ci
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed-bench
+	$(BIN)/python -m pytest benchmarks
+
+notebooks: .venv/installed-notebook
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:
+	rm -rf .venv build dist triconv-compare benchmarks/report
+	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'triconv needs Python 3.11 or later; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed-%: pyproject.toml | $(BIN)/pip
+	$(PIP) install --editable '.[$*]'
+	@touch $@
+
+# A peer that has no build for this machine leaves its comparisons out; it does not stop the benchmark.
+PEERS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")
+
+.venv/installed-bench: pyproject.toml | $(BIN)/pip
+	@echo 'installing the benchmark and the peers'
+	@$(PIP) install --editable '.[bench]' || { \
+	  $(PIP) install --editable '.[plot]' pytest-benchmark && \
+	  $(BIN)/python -c '$(PEERS)' | while read -r peer; do \
+	    $(PIP) install "$$peer" || echo "$$peer could not be installed; comparisons with it are skipped"; \
+	  done; }
+	@touch $@
