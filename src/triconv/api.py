@@ -190,7 +190,7 @@ def im2col(
     if made.batch:
         pieces = -(-pixels // PIXELS)
         record = loops.record(
-            **common.sizes(made, 1), pixels=PIXELS, pieces=pieces, tasks=made.batch * pieces
+            **common.sizes(made, 1, 1), pixels=PIXELS, pieces=pieces, tasks=made.batch * pieces
         )
         flat = np.ascontiguousarray(image, made.dtype).reshape(-1)
         kernel = patch_kernels.matrix(made.dtype.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triconv.kernels.simd import Tile, address, channels_tile, columns_tile
+from triconv.kernels.simd import Tile, address, channels_tile, columns_tile, depth_tile, rows_tile
 from triconv.runtime.jit import inline
 
 
@@ -74,5 +74,97 @@ def columns(tile: Tile) -> Any:
                         p.y_filter,
                         p.y_pixel,
                     )
+
+    return multiply
+
+
+@functools.cache
+def rows(tile: Tile) -> Any:
+    """Vectors over pixels, several output rows of one filter at a time."""
+    micro = rows_tile(tile)
+    n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
+
+    @inline
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+        for filter in range(first, last):
+            group = filter // p.group_filters
+            for line in range(0, lines, n_lines):
+                begin = group * p.data_group + offsets[line]
+                for column in range(0, length, width):
+                    micro(
+                        data + (begin + column) * size,
+                        p.data_row,
+                        address(steps, 0),
+                        p.steps,
+                        p.kernel_height,
+                        p.stride_height,
+                        address(weight, filter * p.block_size),
+                        address(bias, filter),
+                        address(y, at + (line * length + column) * p.y_pixel + filter * p.y_filter),
+                        min(n_lines, lines - line),
+                        min(width, length - column),
+                        length * p.y_pixel,
+                        p.y_pixel,
+                    )
+
+    return multiply
+
+
+@functools.cache
+def depth(tile: Tile) -> Any:
+    """Vectors over channels that have a filter each: ``lines * length`` pixels, found through ``offsets``."""
+    micro = depth_tile(tile)
+    n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
+
+    @inline
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+        pixels = lines * length
+        for block in range(first, last):
+            channel = block * width
+            for start in range(0, pixels, n_pixels):
+                pixel = max(0, min(start, pixels - n_pixels))
+                micro(
+                    data + channel * size,
+                    address(offsets, pixel),
+                    address(steps, 0),
+                    p.steps,
+                    address(weight, block * p.block_size),
+                    address(bias, block * width),
+                    address(y, at + pixel * p.y_pixel + channel),
+                    min(n_pixels, pixels),
+                    min(width, p.channels - channel),
+                    p.y_pixel,
+                )
+
+    return multiply
+
+
+@functools.cache
+def flat(tile: Tile) -> Any:
+    """As `depth` where channels are few: vectors run over the pixels and channels of a row alike.
+
+    A vector holds whole pixels, so the weights repeat from vector to vector.
+    """
+    micro = depth_tile(tile)
+    n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
+
+    @inline
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+        across = length * p.channels
+        for start in range(0, lines, n_lines):
+            line = max(0, min(start, lines - n_lines))
+            for column in range(0, across, width):
+                micro(
+                    data + column * size,
+                    address(offsets, line),
+                    address(steps, 0),
+                    p.steps,
+                    address(weight, 0),
+                    address(bias, 0),
+                    address(y, at + line * across + column),
+                    min(n_lines, lines),
+                    min(width, across - column),
+                    across,
+                )
 
     return multiply

@@ -1,11 +1,13 @@
 """Copies of the input in the order in which a microkernel reads it, padding included.
 
 Padding is an index map: ``rows[r]`` and ``columns[c]`` say which input row and column a padded position
-shows, -1 being a zero. All four padding modes are such maps, so no kernel knows them.
+shows, -1 being a zero. All four padding modes are such maps, so no kernel knows them. The padded columns
+from ``inside_first`` to ``inside_last`` show the input's own in order, and are copied as they lie.
 """
 
 from __future__ import annotations
 
+from triconv.kernels.simd import address, copy
 from triconv.runtime.jit import inline
 
 
@@ -13,88 +15,96 @@ from triconv.runtime.jit import inline
 def band(data, start, x, sample, rows, columns, places, first, count, p):  # type: ignore[no-untyped-def]
     """Copy ``count`` padded rows from ``first`` on; padded column ``c`` goes to ``places[c]`` of its row."""
     lines = columns.shape[0]
-    straight = p.x_channel == 1 and p.data_channel == 1 and p.x_column == p.channels
-    planes = p.x_column == 1 and p.data_column == 1
+    left, right = p.inside_first, p.inside_last
+    size = data.itemsize
     for r in range(count):
         row = rows[first + r]
         to = start + r * p.data_row
-        left, right = p.inside_first, p.inside_last
-        if row < 0:
-            left, right = 0, 0
-        elif straight:
-            source, target = sample + row * p.x_row, to + places[left]
-            for n in range((right - left) * p.channels):
-                data[target + n] = x[source + n]
-        elif planes:
-            for c in range(p.channels):
-                source = sample + row * p.x_row + c * p.x_channel
-                target = to + c * p.data_channel + left
-                for n in range(right - left):
-                    data[target + n] = x[source + n]
-        else:
-            left, right = 0, 0
-        for n in range(lines - (right - left)):
-            line = n if n < left else n + right - left
+        source = sample + row * p.x_row
+        inside = row >= 0
+        if inside and right > left:
+            if p.x_channel == 1 and p.data_channel == 1 and p.x_column == p.channels:
+                length = (right - left) * p.channels
+                copy(address(data, to + places[left]), address(x, source), length * size)
+            elif p.x_column == 1 and p.data_column == 1:
+                for c in range(p.channels):
+                    target = address(data, to + c * p.data_channel + left)
+                    copy(target, address(x, source + c * p.x_channel), (right - left) * size)
+            else:
+                for c in range(p.channels):
+                    target, there = to + c * p.data_channel, source + c * p.x_channel
+                    for n in range(right - left):
+                        data[target + places[left + n]] = x[there + n * p.x_column]
+        for n in range(lines - (right - left) if inside else lines):
+            line = n if n < left or not inside else n + right - left
             column = columns[line]
             target = to + places[line]
-            if row < 0 or column < 0:
-                for c in range(p.channels):
-                    data[target + c * p.data_channel] = 0
-            else:
-                source = sample + row * p.x_row + column * p.x_column
-                for c in range(p.channels):
-                    data[target + c * p.data_channel] = x[source + c * p.x_channel]
+            for c in range(p.channels):
+                shown = inside and column >= 0
+                data[target + c * p.data_channel] = x[source + column * p.x_column + c * p.x_channel] if shown else 0
 
 
 @inline
 def patches(data, start, x, sample, rows, columns, first, count, pixel, row, column, channel, p):  # type: ignore[no-untyped-def]
-    """Copy ``count`` patches from pixel ``first`` on, element by element in the order of the output's strides.
+    """Copy ``count`` patches from pixel ``first`` on, one after the other.
 
     ``pixel``, ``row``, ``column`` and ``channel`` are the strides of ``data``; groups follow each other
     every ``data_group``.
     """
+    size = data.itemsize
+    # A line of a patch that lies in both arrays as it is read.
+    straight = p.groups == 1 and channel == 1 and p.x_channel == 1 and p.dilation_width == 1
+    straight = straight and p.x_column == p.channels and column == p.channels
+    i, j = divmod(first, p.out_width)
     for t in range(count):
-        i, j = divmod(first + t, p.out_width)
+        left = j * p.stride_width
+        whole = straight and left >= p.inside_first and left + p.kernel_width <= p.inside_last
         for u in range(p.kernel_height):
             r = rows[i * p.stride_height + u * p.dilation_height]
+            to = start + t * pixel + u * row
+            if whole and r >= 0:
+                source = sample + r * p.x_row + (left - p.inside_first) * p.x_column
+                copy(address(data, to), address(x, source), p.kernel_width * p.channels * size)
+                continue
             for v in range(p.kernel_width):
-                s = columns[j * p.stride_width + v * p.dilation_width]
-                to = start + t * pixel + u * row + v * column
-                if r < 0 or s < 0:
-                    for g in range(p.groups):
-                        for c in range(p.group_channels):
-                            data[to + g * p.data_group + c * channel] = 0
-                else:
-                    source = sample + r * p.x_row + s * p.x_column
-                    for g in range(p.groups):
-                        for c in range(p.group_channels):
-                            data[to + g * p.data_group + c * channel] = x[source + c * p.x_channel]
-                        source += p.group_channels * p.x_channel
+                s = columns[left + v * p.dilation_width]
+                source = sample + r * p.x_row + s * p.x_column
+                for g in range(p.groups):
+                    for c in range(p.group_channels):
+                        shown = r >= 0 and s >= 0
+                        data[to + g * p.data_group + c * channel] = x[source + c * p.x_channel] if shown else 0
+                    source += p.group_channels * p.x_channel
+                to += column
+        j += 1
+        if j == p.out_width:
+            i, j = i + 1, 0
 
 
 @inline
 def patch_lines(data, start, x, sample, rows, columns, first, count, p):  # type: ignore[no-untyped-def]
     """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
-    line = start
-    for channel in range(p.channels):
+    size = data.itemsize
+    straight = p.x_column == 1 and p.stride_width == 1
+    for each in range(p.channels * p.kernel_height * p.kernel_width):
+        rest, v = divmod(each, p.kernel_width)
+        channel, u = divmod(rest, p.kernel_height)
         g, c = divmod(channel, p.group_channels)
-        for u in range(p.kernel_height):
-            for v in range(p.kernel_width):
-                line = start + g * p.data_group + ((u * p.kernel_width + v) * p.group_channels + c) * p.data_row
-                i, j = divmod(first, p.out_width)
-                t = 0
-                while t < count:
-                    n = min(count - t, p.out_width - j)
-                    r = rows[i * p.stride_height + u * p.dilation_height]
-                    if r < 0:
-                        for m in range(n):
-                            data[line + t + m] = 0
-                    else:
-                        source = sample + r * p.x_row + channel * p.x_channel
-                        place = j * p.stride_width + v * p.dilation_width
-                        for m in range(n):
-                            s = columns[place + m * p.stride_width]
-                            data[line + t + m] = x[source + s * p.x_column] if s >= 0 else 0
-                    t += n
-                    i += 1
-                    j = 0
+        line = start + g * p.data_group + ((u * p.kernel_width + v) * p.group_channels + c) * p.data_row
+        i, j = divmod(first, p.out_width)
+        t = 0
+        while t < count:
+            n = min(count - t, p.out_width - j)
+            r = rows[i * p.stride_height + u * p.dilation_height]
+            source = sample + r * p.x_row + channel * p.x_channel
+            place = j * p.stride_width + v * p.dilation_width
+            low, high = 0, 0
+            if straight and r >= 0:
+                low = min(n, max(0, p.inside_first - place))
+                high = max(low, min(n, p.inside_last - place))
+                copy(address(data, line + t + low), address(x, source + place + low - p.inside_first), (high - low) * size)
+            for m in range(n - (high - low)):
+                at = m if m < low else m + high - low
+                s = columns[place + at * p.stride_width]
+                data[line + t + at] = x[source + s * p.x_column] if r >= 0 and s >= 0 else 0
+            t += n
+            i, j = i + 1, 0

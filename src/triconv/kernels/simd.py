@@ -1,12 +1,20 @@
 """The one generator of microkernels: a tile of outputs held in vector registers.
 
-Every method ends in the same step. A tile has ``rows`` x ``vectors`` accumulators; each step of the
-reduction multiplies ``rows`` broadcast numbers with ``vectors`` vectors and adds the products on:
+Every method ends in the same step. A tile has ``rows`` x ``vectors`` accumulators, and each step of the
+reduction adds products onto them:
 
-    acc[p, q] = bias + sum over k of broadcast(a[p, k]) * vector(b[k, q])
+    acc[p, q] = bias + sum over k of a[p, k] * b[k, q]
 
-`channels_tile` takes pixels as rows and vectors over output channels; `columns_tile` takes filters as
-rows and vectors over pixels (or, for W, samples). The sum runs over k in order, one fused multiply-add
+============== ==================== ============================ =======================
+tile           rows                 vectors over                 a[p, k] is
+============== ==================== ============================ =======================
+`channels_tile` pixels              output channels              one pixel, broadcast
+`columns_tile` filters              pixels, or for W samples     one weight, broadcast
+`rows_tile`    output rows          pixels                       one weight, broadcast
+`depth_tile`   pixels               channels, a filter each      a vector of pixels
+============== ==================== ============================ =======================
+
+The sum runs over k in order, one fused multiply-add
 a term where the machine has it, so a result depends on neither tile nor thread.
 
 Complex numbers lie interleaved in a vector. Products with the real and with the imaginary part of the
@@ -98,6 +106,16 @@ class Emitter:
         none = ir.Constant(self.vector, ir.Undefined)
         one = self.b.insert_element(none, value, ir.Constant(LANE, 0))
         return self.b.shuffle_vector(one, none, ir.Constant(ir.VectorType(LANE, self.count), [0] * self.count))
+
+    def spread(self, vector: Any) -> list[Any]:
+        """A vector as its parts: real and imaginary numbers, each in both places of a pair."""
+        if self.parts == 1:
+            return [vector]
+        lanes = ir.VectorType(LANE, self.count)
+        return [
+            self.b.shuffle_vector(vector, vector, ir.Constant(lanes, [lane // 2 * 2 + part for lane in range(self.count)]))
+            for part in range(2)
+        ]
 
     def interleave(self, real: Any, imaginary: Any) -> Any:
         """Two splats as one vector of complex numbers."""
@@ -214,6 +232,20 @@ def claim(context, counter):  # type: ignore[no-untyped-def]
     return types.int64(counter), codegen
 
 
+@intrinsic
+def copy(context, target, source, count):  # type: ignore[no-untyped-def]
+    """Copy ``count`` bytes from one address to another."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        byte = ir.IntType(8).as_pointer()
+        target, source, count = arguments
+        to, there = builder.inttoptr(target, byte), builder.inttoptr(source, byte)
+        cgutils.raw_memcpy(builder, to, there, count, 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
 @functools.cache
 def channels_tile(tile: Tile) -> Any:
     """A tile of ``rows`` pixels x ``width`` output channels.
@@ -311,3 +343,107 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
         return types.void(*[types.int64] * 11), codegen
 
     return columns
+
+
+@functools.cache
+def rows_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` output rows of one filter x ``width`` pixels.
+
+    Goes through the input row by row; a vector of it is loaded once for all the output rows that it
+    serves. Which ones those are changes at the tile's ends only, so each range has a loop of its own.
+
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; its
+    elements between rows; ``taps``, where in a row each step reads (int64); their number, the kernel's
+    height and the stride; ``weight``, packed ``[k]``; ``bias``; ``out``; how many rows and pixels count;
+    the strides of ``out`` between rows and between pixels, in elements.
+    """
+
+    @intrinsic
+    def rows(context, data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+            data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step = arguments
+            emit = Emitter(b, tile)
+            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
+            taps = emit.pointer(taps, INT)
+            real, *imaginary = emit.broadcast(bias)
+            start = emit.interleave(real, imaginary[0]) if imaginary else real
+            for p in range(tile.rows):
+                for q in range(tile.vectors):
+                    emit.start(p, q, start)
+
+            def serve(first, last, here, weights, back):  # type: ignore[no-untyped-def]
+                with cgutils.for_range(b, n_taps) as loop:
+                    there = b.gep(here, [b.load(b.gep(taps, [loop.index]))])
+                    vectors = [emit.load_vector(b.gep(there, [integer(q * tile.lanes)])) for q in range(tile.vectors)]
+                    weight = b.gep(weights, [loop.index])
+                    for p in range(first, last + 1):
+                        parts = emit.broadcast(weight)
+                        for q, vector in enumerate(vectors):
+                            emit.add_product(p, q, parts, vector)
+                        weight = b.gep(weight, [back])
+                b.branch(done)
+
+            last_row = b.sub(rows, integer(1))
+            back = b.mul(b.mul(stride, n_taps), integer(-1))
+            with cgutils.for_range(b, b.add(b.mul(last_row, stride), height)) as loop:
+                row = loop.index
+                whole = b.icmp_signed("<", row, height)
+                first = b.select(whole, integer(0), b.sdiv(b.add(b.sub(row, height), stride), stride))
+                last = b.sdiv(row, stride)
+                last = b.select(b.icmp_signed("<", last, last_row), last, last_row)
+                here = b.gep(data, [b.mul(row, line)])
+                tap = b.sub(row, b.mul(first, stride))
+                weights = b.gep(weight, [b.mul(tap, n_taps)])
+                done = b.append_basic_block("served")
+                chosen = b.switch(b.add(b.mul(first, integer(tile.rows)), last), done)
+                for low in range(tile.rows):
+                    for high in range(low, tile.rows):
+                        block = b.append_basic_block(f"rows_{low}_{high}")
+                        chosen.add_case(integer(low * tile.rows + high), block)
+                        b.position_at_end(block)
+                        serve(low, high, here, weights, back)
+                b.position_at_end(done)
+            emit.store(out, rows, width, row_step, step)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 13), codegen
+
+    return rows
+
+
+@functools.cache
+def depth_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` pixels x ``width`` channels, each channel with a filter of its own.
+
+    The kernel's arguments, addresses unless said otherwise: ``data``; ``offsets`` of the tile's pixels
+    in it (int64, one each); ``taps``, where each step reads from there (int64); their number; ``weight``,
+    packed ``[k][width]``; ``bias``; ``out``; how many pixels and channels count; the stride of ``out``
+    between pixels, in elements.
+    """
+
+    @intrinsic
+    def depth(context, data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step):  # type: ignore[no-untyped-def]
+        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+            data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step = arguments
+            emit = Emitter(b, tile)
+            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
+            offsets, taps = emit.pointer(offsets, INT), emit.pointer(taps, INT)
+            for q in range(tile.vectors):
+                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
+                for p in range(tile.rows):
+                    emit.start(p, q, start)
+            pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
+            with cgutils.for_range(b, n_taps) as loop:
+                tap = b.load(b.gep(taps, [loop.index]))
+                weights = b.gep(weight, [b.mul(loop.index, integer(tile.width))])
+                for q in range(tile.vectors):
+                    parts = emit.spread(emit.load_vector(b.gep(weights, [integer(q * tile.lanes)])))
+                    for p, pixel in enumerate(pixels):
+                        vector = emit.load_vector(b.gep(b.gep(pixel, [tap]), [integer(q * tile.lanes)]))
+                        emit.add_product(p, q, parts, vector)
+            emit.store(out, rows, width, row_step, integer(1))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 10), codegen
+
+    return depth

@@ -36,15 +36,18 @@ class Cost:
 
 
 def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
-    """Which way the vectors lie, and the tile; one choice for direct and im2col.
+    """Which way the vectors lie, and the tile.
 
     ``channels`` fills lanes with filters, ``columns`` with pixels of a row. The one that leaves fewer
-    lanes idle is taken.
+    lanes idle is taken; where a filter has its group to itself there is nothing to fill lanes with but
+    pixels. Direct and im2col share the choice, and with it the bits of complex sums.
     """
     g = problem.geometry
     filters = g.out_channels // g.groups
-    options = [("channels", channels_tile(problem.dtype, filters, machine))]
-    options += [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
+    pixels = g.axes[1].out
+    options = [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
+    if filters > 1:
+        options.append(("channels", channels_tile(problem.dtype, filters, machine)))
 
     def idle(option: tuple[str, Tile]) -> float:
         orientation, tile = option
@@ -52,7 +55,7 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
             return rounded(filters, tile.width) / filters
         # A tile of r rows loads its vectors once for r multiply-adds.
         load = 1 + 0.5 / tile.rows
-        return load * rounded(filters, tile.rows) / filters * rounded(g.axes[1].out, tile.width) / g.axes[1].out
+        return load * rounded(filters, tile.rows) / filters * rounded(pixels, tile.width) / pixels
 
     return min(options, key=idle)
 
@@ -73,6 +76,21 @@ def columns_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Itera
         yield Tile(dtype.name, lanes, rows, across, machine.fma)
 
 
+def rows_tile(dtype: np.dtype[Any], machine: Machine) -> Tile:
+    """Output rows x pixel vectors; three vectors hide the latency of few rows where registers allow."""
+    lanes, parts = lanes_of(dtype, machine)
+    across = 3 if machine.registers >= 32 else 2
+    rows = min(8, (machine.registers - across - parts) // (across * parts))
+    return Tile(dtype.name, lanes, rows, across, machine.fma)
+
+
+def depth_tile(dtype: np.dtype[Any], across: int, machine: Machine) -> Tile:
+    """Pixels x vectors of channels that have a filter each."""
+    lanes, parts = lanes_of(dtype, machine)
+    rows = min(8, (machine.registers - 2 * parts) // (across * parts))
+    return Tile(dtype.name, lanes, rows, across, machine.fma)
+
+
 def lanes_of(dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
     """Elements in a vector, and vectors that an accumulator takes."""
     return machine.vector_bits // (8 * dtype.itemsize), 2 if dtype.kind == "c" else 1
@@ -83,34 +101,31 @@ def rounded(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def block_width(orientation: str, tile: Tile) -> int:
-    """Filters in a block of packed weights."""
-    return tile.width if orientation == "channels" else tile.rows
-
-
-def pack_weight(problem: Problem, width: int, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-    """Weights as ``[block][u, v, c][width]``, filters that only fill a block up being zeros."""
+def pack_weight(
+    problem: Problem, groups: int, width: int, weight: NDArray[Any], bias: NDArray[Any]
+) -> Packed:
+    """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
     g = problem.geometry
-    filters = g.out_channels // g.groups
+    filters = g.out_channels // groups
     blocks = rounded(filters, width) // width
-    packed = np.zeros((g.groups, blocks, g.patch_size, width), problem.dtype)
-    start = np.zeros((g.groups, blocks * width), problem.dtype)
-    start[:, :filters] = bias.reshape(g.groups, filters)
-    rows = problem.filters(weight).reshape(g.groups, filters, g.patch_size)
+    packed = np.zeros((groups, blocks, g.patch_size, width), problem.dtype)
+    start = np.zeros((groups, blocks * width), problem.dtype)
+    start[:, :filters] = bias.reshape(groups, filters)
+    rows = problem.filters(weight).reshape(groups, filters, g.patch_size)
     for block in range(blocks):
         part = rows[:, block * width : (block + 1) * width]
         packed[:, block, :, : part.shape[1]] = part.swapaxes(1, 2)
     return Packed(packed.reshape(-1), start.reshape(-1))
 
 
-def packed_bytes(problem: Problem, width: int) -> int:
+def packed_bytes(problem: Problem, groups: int, width: int) -> int:
     """Bytes of the packed weights and bias."""
     g = problem.geometry
-    filters = g.groups * rounded(g.out_channels // g.groups, width)
+    filters = groups * rounded(g.out_channels // groups, width)
     return filters * (g.patch_size + 1) * problem.dtype.itemsize
 
 
-def sizes(problem: Problem, width: int) -> dict[str, int]:
+def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
     """The entries of the loops' record that follow from the problem alone."""
     g = problem.geometry
     h, w = problem.axes
@@ -120,9 +135,9 @@ def sizes(problem: Problem, width: int) -> dict[str, int]:
         "batch": problem.batch,
         "channels": g.in_channels,
         "filters": g.out_channels,
-        "groups": g.groups,
+        "groups": groups,
         "group_channels": g.group_channels,
-        "group_filters": g.out_channels // g.groups,
+        "group_filters": g.out_channels // groups,
         "out_height": h.out,
         "out_width": w.out,
         "kernel_height": h.kernel,
@@ -142,7 +157,7 @@ def sizes(problem: Problem, width: int) -> dict[str, int]:
         "inside_first": w.before,
         "inside_last": w.before + w.size,
         "block_size": g.patch_size * width,
-        "group_blocks": rounded(g.out_channels // g.groups, width) // width,
+        "group_blocks": rounded(g.out_channels // groups, width) // width,
     }
 
 
@@ -152,10 +167,9 @@ def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return h.sources(problem.mode), w.sources(problem.mode)
 
 
-def chunked(problem: Problem, width: int, pieces: int) -> tuple[int, int]:
+def chunked(problem: Problem, groups: int, width: int, pieces: int) -> tuple[int, int]:
     """Blocks of filters a task, and how many such chunks: few, but enough tasks for the threads."""
-    g = problem.geometry
-    blocks = g.groups * (rounded(g.out_channels // g.groups, width) // width)
+    blocks = groups * (rounded(problem.geometry.out_channels // groups, width) // width)
     chunks = min(blocks, max(1, -(-TASKS // pieces * max(1, problem.batch))))
     chunk = -(-blocks // chunks)
     return chunk, -(-blocks // chunk)
@@ -181,6 +195,9 @@ def describe(orientation: str, tile: Tile) -> str:
     over, rows = {
         "channels": ("output channels", "pixels"),
         "columns": ("pixels of a row", "filters"),
+        "rows": ("pixels of a row", "rows"),
+        "depth": ("channels", "pixels"),
+        "flat": ("pixels and channels of a row", "rows"),
     }[orientation]
     return (
         f"vectors over {over}, tiles of {tile.rows} {rows} x {tile.vectors} vectors of {tile.lanes} {tile.dtype}"

@@ -16,6 +16,9 @@ from triconv.methods.common import Cost, Packed
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
+TILES = 4  # tiles of pixels in a band at least
+PLANES = ("columns", "rows")  # the orientations that read one plane a channel
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -41,38 +44,61 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     """Choose the schedule; a pure function of its arguments."""
     h, w = problem.axes
     g = problem.geometry
-    orientation, tile = common.vectors(problem, machine)
-    if orientation == "channels":
-        line = row = w.padded * g.in_channels
-    else:
+    orientation, tile = vectors(problem, machine)
+    line = row = w.padded * g.in_channels
+    if orientation in PLANES:
         # Columns of the same phase of the stride lie side by side, one plane a channel.
-        line = -(-w.padded // w.stride) * w.stride
+        line = common.rounded(w.padded, w.stride)
         row = line * g.in_channels
-    rows = max(1, common.BAND // (row * h.stride * problem.dtype.itemsize))
-    rows = min(rows, max(1, -(-h.out * max(1, problem.batch) // common.TASKS)), h.out)
+    most = max(1, common.BAND // (row * h.stride * problem.dtype.itemsize))
+    fair = -(-h.out * max(1, problem.batch) // common.TASKS)
+    # Few pixels fill no tile; then the filters are shared out instead.
+    least = -(-TILES * tile.rows // w.out) if orientation in ("channels", "depth") else 1
+    rows = min(most, max(least, fair), h.out)
+    if orientation in ("rows", "flat"):
+        rows = min(common.rounded(rows, tile.rows), h.out)
     pieces = -(-h.out // rows)
-    rows = -(-h.out // pieces)
-    pieces = -(-h.out // rows)
-    chunk, chunks = common.chunked(problem, common.block_width(orientation, tile), pieces)
-    packs = (
-        orientation == "columns"
-        or problem.layout == "NCHW"
-        or g.padded_shape != g.input_shape
-        or (h.out - (pieces - 1) * rows) * w.out < tile.rows
+    groups, width = blocks_of(problem, orientation, tile)
+    chunk, chunks = common.chunked(problem, groups, width, pieces)
+    in_place = (
+        problem.layout == "NHWC"
+        and g.padded_shape == g.input_shape
+        and (orientation == "channels" or (orientation == "depth" and g.in_channels % tile.width == 0))
+        and (h.out - (pieces - 1) * rows) * w.out >= tile.rows
     )
-    height = (rows - 1) * h.stride + h.reach
-    share = height * row + (tile.width if orientation == "columns" else 0)
-    return Schedule(orientation, tile, rows, pieces, chunk, chunks, packs, line, share if packs else 0)
+    share = ((rows - 1) * h.stride + h.reach) * row + tile.width
+    return Schedule(orientation, tile, rows, pieces, chunk, chunks, not in_place, line, 0 if in_place else share)
+
+
+def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
+    """The common choice, and what a method that sees the image's rows can do better."""
+    g = problem.geometry
+    h, w = problem.axes
+    orientation, tile = common.vectors(problem, machine)
+    if orientation == "channels" or g.out_channels > g.groups:
+        return orientation, tile
+    if problem.layout == "NHWC" and g.group_channels == 1 and g.in_channels > 1:
+        lanes, _ = common.lanes_of(problem.dtype, machine)
+        even = [across for across in (1, 2, 3) if across * lanes % g.in_channels == 0]
+        if even and w.stride == 1 and g.in_channels < lanes:
+            return "flat", common.depth_tile(problem.dtype, even[-1], machine)
+        return "depth", common.depth_tile(problem.dtype, 1 if g.in_channels <= lanes else 2, machine)
+    if h.dilation == 1:
+        return "rows", common.rows_tile(problem.dtype, machine)
+    return orientation, tile
 
 
 def cost(problem: Problem, plan: Schedule) -> Cost:
     """Predict operations, bytes beyond input and output, and cycles of one thread."""
     h, w = problem.axes
     g, tile = problem.geometry, plan.tile
-    width = common.block_width(plan.orientation, tile)
-    filters = g.groups * common.rounded(g.out_channels // g.groups, width)
-    if plan.orientation == "channels":
+    groups, width = blocks_of(problem, plan.orientation, tile)
+    filters = groups * common.rounded(g.out_channels // groups, width)
+    if plan.orientation in ("channels", "depth"):
         pixels = plan.pieces * max(tile.rows, plan.rows * w.out)
+    elif plan.orientation == "flat":
+        pixels = common.rounded(h.out, tile.rows) * common.rounded(w.out * g.in_channels, tile.width)
+        filters = 1
     else:
         pixels = h.out * common.rounded(w.out, tile.width)
     operations = problem.batch * pixels * filters * g.patch_size
@@ -80,9 +106,21 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     return Cost(operations, moved, operations / (2 * tile.lanes) * common.lanes_parts(problem) + moved / 8)
 
 
+def blocks_of(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
+    """Groups of packed filters, and filters in a block."""
+    groups = problem.geometry.groups
+    return {
+        "channels": (groups, tile.width),
+        "columns": (groups, tile.rows),
+        "rows": (groups, 1),
+        "depth": (1, tile.width),
+        "flat": (1, tile.width),
+    }[orientation]
+
+
 def packed_bytes(problem: Problem, plan: Schedule) -> int:
     """Bytes of the packed weights and bias."""
-    return common.packed_bytes(problem, common.block_width(plan.orientation, plan.tile))
+    return common.packed_bytes(problem, *blocks_of(problem, plan.orientation, plan.tile))
 
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
@@ -92,46 +130,54 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
 
 def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
     """Put weights and bias in the kernel's order."""
-    return common.pack_weight(problem, common.block_width(plan.orientation, plan.tile), weight, bias)
+    packed = common.pack_weight(problem, *blocks_of(problem, plan.orientation, plan.tile), weight, bias)
+    if plan.orientation != "flat":
+        return packed
+    channels, width = problem.geometry.in_channels, plan.tile.width
+    rows = packed.weight.reshape(-1, width)[:, :channels]
+    return Packed(np.tile(rows, width // channels).reshape(-1), np.tile(packed.bias[:channels], width // channels))
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     h, w = problem.axes
     g = problem.geometry
-    width = common.block_width(plan.orientation, plan.tile)
+    groups, width = blocks_of(problem, plan.orientation, plan.tile)
     rows, columns = common.maps(problem)
     line, pixel = np.ogrid[: plan.rows, : w.out]
     u, v, c = np.ogrid[: h.kernel, : w.kernel, : g.group_channels]
-    row = plan.row_elements
-    if plan.orientation == "channels":
-        places = np.arange(w.padded) * g.in_channels
-        column, plane, group, run = g.in_channels, 1, g.group_channels, g.group_channels
-        offsets = line * h.stride * row + pixel * w.stride * g.in_channels
-        offsets = np.pad(offsets.ravel(), (0, max(0, plan.tile.rows - offsets.size)), "edge")
-        starts = u * h.dilation * row + v * w.dilation * g.in_channels + 0 * c[..., :1]
-        taps = (u * w.kernel + v) * g.group_channels * width + 0 * c[..., :1]
-        if g.groups == 1 and w.dilation == 1:
-            starts, taps, run = starts[:, :1], taps[:, :1], run * w.kernel
-        steps = np.stack([starts.ravel(), taps.ravel()], axis=1)
-    else:
+    row, c_in = plan.row_elements, g.in_channels
+    if plan.orientation in PLANES:
         phase = row // w.stride
-        padded = np.arange(w.padded)
-        places = padded % w.stride * phase + padded // w.stride
-        plane = ((plan.rows - 1) * h.stride + h.reach) * row
-        column, group, run = int(w.stride == 1), g.group_channels * plane, 1
+        place = np.arange(w.padded)
+        places = place % w.stride * phase + place // w.stride
+        column, plane, run = int(w.stride == 1), ((plan.rows - 1) * h.stride + h.reach) * row, 1
         offsets = line * h.stride * row
-        steps = u * h.dilation * row + v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
+        taps = v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
+        steps = taps[0] if plan.orientation == "rows" else u * h.dilation * row + taps
+        n_steps = steps.size
+    else:
+        places = np.arange(w.padded) * c_in
+        column, plane, run = c_in, 1, g.group_channels
+        offsets = line * h.stride * row + (0 if plan.orientation == "flat" else pixel * w.stride * c_in)
+        offsets = np.pad(offsets.ravel(), (0, max(0, plan.tile.rows - offsets.size)), "edge")
+        steps = (u * h.dilation * row + v * w.dilation * c_in)[..., 0]
+        n_steps = steps.size
+        if plan.orientation == "channels":
+            taps = (u * w.kernel + v)[..., 0] * g.group_channels * width
+            if groups == 1 and w.dilation == 1:
+                steps, taps, run, n_steps = steps[:, :1], taps[:, :1], run * w.kernel, h.kernel
+            steps = np.stack([steps, taps], axis=-1)
     record = loops.record(
-        **common.sizes(problem, width),
+        **common.sizes(problem, groups, width),
         packs=plan.packs,
         share=plan.share,
         rows=plan.rows,
         data_row=row,
         data_column=column,
         data_channel=plane,
-        data_group=group,
-        steps=len(steps) if plan.orientation == "channels" else steps.size,
+        data_group=g.group_channels * plane,
+        steps=n_steps,
         run=run,
         chunk=plan.chunk,
         chunks=plan.chunks,

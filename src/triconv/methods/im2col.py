@@ -54,7 +54,7 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     pixels = max(step, common.BAND // (row * size) // step * step)
     pixels = min(pixels, common.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
-    chunk, chunks = common.chunked(problem, common.block_width(orientation, tile), pieces)
+    chunk, chunks = common.chunked(problem, g.groups, tile.width if orientation == "channels" else tile.rows, pieces)
     if orientation == "columns":
         row = pixels
     share = pixels * row if orientation == "channels" else length * row + tile.width
@@ -65,7 +65,7 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     """Predict operations, bytes beyond input and output, and cycles of one thread."""
     h, w = problem.axes
     g, tile = problem.geometry, plan.tile
-    width = common.block_width(plan.orientation, tile)
+    _, width = blocks(problem, plan)
     filters = g.groups * common.rounded(g.out_channels // g.groups, width)
     step = tile.rows if plan.orientation == "channels" else tile.width
     pixels = plan.pieces * max(plan.pixels, step) if plan.pixels < step else common.rounded(h.out * w.out, step)
@@ -78,7 +78,7 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
 
 def packed_bytes(problem: Problem, plan: Schedule) -> int:
     """Bytes of the packed weights and bias."""
-    return common.packed_bytes(problem, common.block_width(plan.orientation, plan.tile))
+    return common.packed_bytes(problem, *blocks(problem, plan))
 
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
@@ -86,15 +86,19 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     return workers * plan.share * problem.dtype.itemsize
 
 
+def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
+    """Groups of packed filters, and filters in a block."""
+    return problem.geometry.groups, plan.tile.width if plan.orientation == "channels" else plan.tile.rows
+
+
 def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
     """Put weights and bias in the kernel's order."""
-    return common.pack_weight(problem, common.block_width(plan.orientation, plan.tile), weight, bias)
+    return common.pack_weight(problem, *blocks(problem, plan), weight, bias)
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     g = problem.geometry
-    width = common.block_width(plan.orientation, plan.tile)
     if plan.orientation == "channels":
         offsets = np.minimum(np.arange(max(plan.pixels, plan.tile.rows)), plan.pixels - 1) * plan.row_elements
         steps, n_steps, run, group = np.zeros(2), 1, g.patch_size, g.patch_size
@@ -103,7 +107,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
         group = g.patch_size * plan.row_elements
     record = loops.record(
-        **common.sizes(problem, width),
+        **common.sizes(problem, *blocks(problem, plan)),
         share=plan.share,
         pixels=plan.pixels,
         data_row=plan.row_elements,

@@ -94,7 +94,7 @@ def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[A
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The records that the kernels read: one for W's rows, one for the pixels that are interleaved."""
-    sizes = common.sizes(problem, 1)
+    sizes = common.sizes(problem, problem.geometry.groups, 1)
     sizes["y_filter"] = raveled(problem, problem.geometry.output_shape, plan.order)[2]
     rows = loops.record(**sizes, rows=plan.task_rows, tasks=-(-plan.rows // plan.task_rows))
     pixels = loops.record(**sizes, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
@@ -178,7 +178,7 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     indices = np.empty(plan.entries, index)
     data = np.empty(plan.entries, problem.dtype)
     record = loops.record(
-        **common.sizes(problem, 1)
+        **common.sizes(problem, problem.geometry.groups, 1)
         | dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True))
         | dict(zip(("y_row", "y_column", "y_filter"), out, strict=True)),
         rows=plan.task_rows,
