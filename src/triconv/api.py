@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from triconv.geometry import ConvGeometry
 from triconv.kernels import im2col as patch_kernels
 from triconv.kernels import loops
 from triconv.methods import NAMES, common, matrix
-from triconv.plan import prepare, result_array
-from triconv.problem import Problem, check_weight, image_shape, in_layout, problem
+from triconv.plan import Prepared, prepare
+from triconv.problem import Problem, Shape, check_weight, image_shape, in_layout, problem
 from triconv.runtime import memory
 from triconv.runtime.machine import machine
 
@@ -109,12 +110,46 @@ def conv2d(
     where = "conv2d"
     image, filters = arguments.array(where, "x", x), arguments.array(where, "weight", weight)
     start = arguments.bias_array(where, bias)
+    result = arguments.result_dtype(image, filters, start)
+    shapes = image.shape, filters.shape, None if start is None else np.shape(start)
+    keywords = stride, padding, dilation, groups, padding_mode, layout, method
+    if all(map(is_plain, keywords)):
+        prepared = known(where, *shapes, result, *keywords)
+    else:
+        prepared = known.__wrapped__(where, *shapes, result, *keywords)
+    y = prepared.result(where, out, (x, weight, bias, image, filters, start))
+    prepared.run(prepared.pack(where, filters, start), image, y)
+    return y
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a keyword equals only what means the same: 1 is also True and 1.0, which are refused."""
+    kind = type(value)
+    return kind is int or kind is str or (kind is tuple and all(map(is_plain, value)))
+
+
+@functools.lru_cache(maxsize=1024)
+def known(
+    where: str,
+    x_shape: Shape,
+    weight_shape: Shape,
+    bias_shape: Shape | None,
+    result: np.dtype[Any],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+    layout: Any,
+    method: Any,
+) -> Prepared:
+    """Check a convolution's shapes and keywords and prepare it; kept, so that a second call finds it."""
     made = problem(
         where,
-        image.shape,
-        filters.shape,
-        None if start is None else np.shape(start),
-        arguments.result_dtype(image, filters, start),
+        x_shape,
+        weight_shape,
+        bias_shape,
+        result,
         stride=stride,
         padding=padding,
         dilation=dilation,
@@ -122,10 +157,7 @@ def conv2d(
         padding_mode=padding_mode,
         layout=layout,
     )
-    prepared = prepare(made, arguments.choice(where, "method", method, NAMES), machine())
-    y = result_array(where, made, out, (x, weight, bias, image, filters, start))
-    prepared.run(prepared.pack(where, filters, start), image, y)
-    return y
+    return prepare(made, arguments.choice(where, "method", method, NAMES), machine())
 
 
 def im2col(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
 from triconv.geometry import ConvGeometry
-from triconv.methods import METHODS, NAMES, common
+from triconv.methods import METHODS, NAMES, common, matrix
 from triconv.problem import Problem, problem
 from triconv.runtime import memory
 from triconv.runtime.machine import Machine, machine
@@ -26,26 +27,26 @@ class Candidate(NamedTuple):
     cost: common.Cost
 
 
-class Prepared(NamedTuple):
-    """A method ready to take weights, for one problem."""
+class Prepared:
+    """A method ready to take weights, for one problem; what every call asks for is worked out here."""
 
-    problem: Problem
-    name: str
-    schedule: Any
-    tables: tuple[Any, ...]
-
-    @property
-    def module(self) -> Any:
-        """The method's module."""
-        return METHODS[self.name]
+    def __init__(self, problem: Problem, name: str, schedule: Any) -> None:
+        self.problem = problem
+        self.name = name
+        self.schedule = schedule
+        self.module = METHODS[name]
+        self.flops = problem.flops
+        self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
+        self._run = self.module.runner(problem, schedule)
+        self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
     def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
         """Weights and bias in the method's order; W is refused where it would not fit."""
         if self.name == "matrix":
-            METHODS["matrix"].require(where, self.problem, self.schedule)
-        filters = self.problem.geometry.out_channels
-        start = np.zeros(filters, self.problem.dtype)
+            matrix.require(where, self.problem, self.schedule)
+        start = self._no_bias
         if bias is not None:
+            start = np.empty_like(start)
             start[:] = bias
         return self.module.pack(self.problem, self.schedule, weight, start)  # type: ignore[no-any-return]
 
@@ -54,13 +55,23 @@ class Prepared(NamedTuple):
         p = self.problem
         if not p.batch:
             return
-        x = np.ascontiguousarray(x, p.dtype).reshape(-1)
+        if x.dtype != p.dtype or not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x, p.dtype)
         whole = y if y.dtype == p.dtype and y.flags.c_contiguous else np.empty(p.y_shape, p.dtype)
-        workers = common.threads_for(p.flops)
-        self.module.run(p, self.schedule, self.tables, packed, x, whole.reshape(-1), workers)
+        self._run(packed, x.reshape(-1), whole.reshape(-1), common.threads_for(self.flops))
         if whole is not y:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
                 y[...] = whole
+
+    def result(self, where: str, out: NDArray[Any] | None, inputs: tuple[Any, ...]) -> NDArray[Any]:
+        """The array that the result goes into, refused where it cannot be had."""
+        p = self.problem
+        if out is not None:
+            arguments.output(where, out, p.y_shape, p.result, inputs)
+            return out
+        if self.result_bytes > memory.SMALL:
+            memory.require(where, self.result_bytes, f"the output of shape {p.y_shape} ({p.result})")
+        return np.empty(p.y_shape, p.result)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,19 +91,7 @@ def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
         # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
         one = candidates(replace(problem, batch=1), machine)
         method = min(one, key=lambda candidate: candidate.cost.cycles).name
-    module = METHODS[method]
-    schedule = module.schedule(problem, machine)
-    return Prepared(problem, method, schedule, module.tables(problem, schedule))
-
-
-def result_array(where: str, problem: Problem, out: NDArray[Any] | None, inputs: tuple[Any, ...]) -> NDArray[Any]:
-    """The array that the result goes into, refused where it cannot be had."""
-    if out is not None:
-        arguments.output(where, out, problem.y_shape, problem.result, inputs)
-        return out
-    size = problem.result.itemsize * problem.batch * problem.geometry.nnz // problem.geometry.patch_size
-    memory.require(where, size, f"the output of shape {problem.y_shape} ({problem.result})")
-    return np.empty(problem.y_shape, problem.result)
+    return Prepared(problem, method, METHODS[method].schedule(problem, machine))
 
 
 class ConvPlan:
@@ -147,7 +146,7 @@ class ConvPlan:
     def workspace_bytes(self) -> int:
         """Bytes that a call allocates beside its output."""
         p = self._prepared.problem
-        workers = common.threads_for(p.flops)
+        workers = common.threads_for(self._prepared.flops)
         return self._prepared.module.workspace_bytes(p, self._prepared.schedule, workers)  # type: ignore[no-any-return]
 
     @property
@@ -191,7 +190,7 @@ class ConvPlan:
             raise ValueError(f"{where}: x expects shape {p.x_shape}, got {image.shape}")
         if image.dtype != p.result and np.result_type(image.dtype, p.result) != p.result:
             raise TypeError(f"{where}: x expects at most dtype {p.result}, got {image.dtype}")
-        y = result_array(where, p, out, (image,))
+        y = self._prepared.result(where, out, (image,))
         self._prepared.run(self._packed, image, y)
         return y
 

@@ -16,6 +16,8 @@ FIELDS = (
     "x_sample", "x_row", "x_column", "x_channel", "y_sample", "y_pixel", "y_filter", "y_row", "y_column",
     # which axis of a sample runs faster, for the order of W's columns
     "column_first", "channel_before_row", "channel_before_column",
+    # weight by row, column, channel of a filter
+    "w_row", "w_column", "w_channel",
     # padded columns that show the input's own columns in order
     "inside_first", "inside_last",
     # what a worker packs: a band of rows, or a block of patches
@@ -23,7 +25,7 @@ FIELDS = (
     # the reduction: runs or taps
     "steps", "run", "scale",
     # packed weights, and the split of the work into tasks
-    "block_size", "group_blocks", "chunk", "chunks", "pieces", "tasks",
+    "width", "block_size", "group_blocks", "chunk", "chunks", "pieces", "tasks",
 )  # fmt: skip
 
 LOOPS = np.dtype([(name, np.int64) for name in FIELDS])

@@ -7,8 +7,16 @@ from ``inside_first`` to ``inside_last`` show the input's own in order, and are 
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
+from numba import prange
+
+from triconv.kernels import loops
 from triconv.kernels.simd import address, copy
-from triconv.runtime.jit import inline
+from triconv.runtime.jit import Kernel, inline, reads, writes
+
+STRIP = 16  # channels of one tap that are turned at a time: two strips fit the first-level cache
 
 
 @inline
@@ -108,3 +116,35 @@ def patch_lines(data, start, x, sample, rows, columns, first, count, p):  # type
                 data[line + t + at] = x[source + s * p.x_column] if r >= 0 and s >= 0 else 0
             t += n
             i, j = i + 1, 0
+
+
+@functools.cache
+def filters(dtype: str) -> Kernel:
+    """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
+
+    def filters(weight, bias, packed, start, loops, workers):  # type: ignore[no-untyped-def]
+        for worker in prange(workers):
+            p = loops[0]
+            blocks = p.groups * p.group_blocks
+            for block in range(worker * blocks // workers, (worker + 1) * blocks // workers):
+                group, part = divmod(block, p.group_blocks)
+                first = group * p.group_filters + part * p.width
+                count = min(p.width, p.group_filters - part * p.width)
+                for lane in range(p.width):
+                    start[block * p.width + lane] = bias[first + lane] if lane < count else 0
+                to = block * p.block_size
+                for u in range(p.kernel_height):
+                    for v in range(p.kernel_width):
+                        for strip in range(0, p.group_channels, STRIP):
+                            depth = min(STRIP, p.group_channels - strip)
+                            for lane in range(p.width):
+                                source = (first + lane) * p.patch_size + u * p.w_row + v * p.w_column
+                                for c in range(depth):
+                                    at = source + (strip + c) * p.w_channel
+                                    packed[to + c * p.width + lane] = weight[at] if lane < count else 0
+                            to += depth * p.width
+
+    kind = np.dtype(dtype)
+    return Kernel(
+        f"filters_{dtype}", filters, reads(kind), reads(kind), writes(kind), writes(kind), loops.TYPE
+    )

@@ -2,7 +2,7 @@
 
 Each has ``schedule``, a pure function of problem and machine; ``cost``, ``packed_bytes`` and
 ``workspace_bytes``, what that schedule will take; ``pack``, the weights in its own order; ``tables``,
-what its kernels index by; and ``run``.
+what its kernels index by; ``runner``, which runs them; and ``explain``, the schedule in words.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triconv.kernels import loops, pack
 from triconv.kernels.simd import Tile
 from triconv.problem import Problem
 from triconv.runtime import threads
@@ -16,7 +18,11 @@ from triconv.runtime.machine import Machine
 
 BAND = 256 << 10  # bytes of input that a task works on: a part of the second-level cache
 SERIAL = 200_000  # operations under which a call stays in its own thread
+PARALLEL_PACK = 1 << 16  # packed weights from which threads share the packing
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
+
+
+Runner = Callable[["Packed", Any, Any, int], None]
 
 
 class Packed(NamedTuple):
@@ -106,16 +112,13 @@ def pack_weight(
 ) -> Packed:
     """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
     g = problem.geometry
-    filters = g.out_channels // groups
-    blocks = rounded(filters, width) // width
-    packed = np.zeros((groups, blocks, g.patch_size, width), problem.dtype)
-    start = np.zeros((groups, blocks * width), problem.dtype)
-    start[:, :filters] = bias.reshape(groups, filters)
-    rows = problem.filters(weight).reshape(groups, filters, g.patch_size)
-    for block in range(blocks):
-        part = rows[:, block * width : (block + 1) * width]
-        packed[:, block, :, : part.shape[1]] = part.swapaxes(1, 2)
-    return Packed(packed.reshape(-1), start.reshape(-1))
+    filters = groups * rounded(g.out_channels // groups, width)
+    packed = np.empty(filters * g.patch_size, problem.dtype)
+    start = np.empty(filters, problem.dtype)
+    weight = np.ascontiguousarray(weight, problem.dtype).reshape(-1)
+    workers = threads_for(SERIAL if packed.size > PARALLEL_PACK else 0)
+    pack.filters(problem.dtype.name)(workers, weight, bias, packed, start, record(problem, groups, width))
+    return Packed(packed, start)
 
 
 def packed_bytes(problem: Problem, groups: int, width: int) -> int:
@@ -125,11 +128,18 @@ def packed_bytes(problem: Problem, groups: int, width: int) -> int:
     return filters * (g.patch_size + 1) * problem.dtype.itemsize
 
 
+@functools.lru_cache(maxsize=1024)
+def record(problem: Problem, groups: int, width: int) -> Any:
+    """The loops' record with what follows from the problem alone."""
+    return loops.record(**sizes(problem, groups, width))
+
+
 def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
     """The entries of the loops' record that follow from the problem alone."""
     g = problem.geometry
     h, w = problem.axes
     x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
+    _, w_row, w_column, w_channel = problem.strides(h.kernel, w.kernel, g.group_channels)
     y_sample, _, y_pixel, y_filter = problem.strides(*g.output_shape)
     return {
         "batch": problem.batch,
@@ -154,8 +164,12 @@ def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
         "y_sample": y_sample,
         "y_pixel": y_pixel,
         "y_filter": y_filter,
+        "w_row": w_row,
+        "w_column": w_column,
+        "w_channel": w_channel,
         "inside_first": w.before,
         "inside_last": w.before + w.size,
+        "width": width,
         "block_size": g.patch_size * width,
         "group_blocks": rounded(g.out_channels // groups, width) // width,
     }

@@ -12,7 +12,7 @@ from triconv.kernels import im2col as kernels
 from triconv.kernels import loops
 from triconv.kernels.simd import Tile
 from triconv.methods import common
-from triconv.methods.common import Cost, Packed
+from triconv.methods.common import Cost, Packed, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -122,14 +122,16 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     return *common.maps(problem), common.flat(offsets), common.flat(steps), record
 
 
-def run(
-    problem: Problem, plan: Schedule, made: tuple[Any, ...], packed: Packed, x: Any, y: Any, workers: int
-) -> None:
-    """Convolve flat, contiguous ``x`` into ``y``."""
-    *indices, record = made
-    data = np.empty(max(1, workers * plan.share), problem.dtype)
+def runner(problem: Problem, plan: Schedule) -> Runner:
+    """A function of packed weights that convolves flat, contiguous ``x`` into ``y``."""
+    *indices, record = tables(problem, plan)
     kernel = kernels.kernel(plan.orientation, plan.tile)
-    kernel(workers, x, *indices, packed.weight, packed.bias, y, data, np.zeros(1, np.int64), record)
+
+    def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
+        data = np.empty(workers * plan.share, problem.dtype)
+        kernel(workers, x, *indices, packed.weight, packed.bias, y, data, np.zeros(1, np.int64), record)
+
+    return run
 
 
 def explain(problem: Problem, plan: Schedule) -> str:

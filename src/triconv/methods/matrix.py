@@ -13,7 +13,7 @@ from triconv.kernels import loops
 from triconv.kernels import matrix as kernels
 from triconv.kernels.simd import Tile
 from triconv.methods import common
-from triconv.methods.common import Cost, Packed
+from triconv.methods.common import Cost, Packed, Runner
 from triconv.problem import Problem
 from triconv.runtime import memory
 from triconv.runtime.machine import Machine
@@ -101,22 +101,22 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     return rows, pixels
 
 
-def run(
-    problem: Problem, plan: Schedule, made: tuple[Any, ...], packed: Packed, x: Any, y: Any, workers: int
-) -> None:
-    """Multiply W with each sample of flat, contiguous ``x`` into ``y``."""
-    rows, pixels = made
+def runner(problem: Problem, plan: Schedule) -> Runner:
+    """A function of W that multiplies it with each sample of flat, contiguous ``x`` into ``y``."""
+    rows, pixels = tables(problem, plan)
     width = plan.tile.width
     product = kernels.product(plan.tile, plan.index)
-    data = x
-    if width > 1:
-        data = np.empty(plan.columns * width, problem.dtype)
-        interleave = kernels.interleave(problem.dtype.name, width)
-    for first in range(0, problem.batch, width):
-        samples = min(width, problem.batch - first)
-        if width > 1:
-            interleave(workers, x, data, np.zeros(1, np.int64), pixels, first, samples)
-        product(workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples)
+    interleave = kernels.interleave(problem.dtype.name, width)
+
+    def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
+        data = np.empty(plan.columns * width, problem.dtype) if width > 1 else x
+        for first in range(0, problem.batch, width):
+            samples = min(width, problem.batch - first)
+            if width > 1:
+                interleave(workers, x, data, np.zeros(1, np.int64), pixels, first, samples)
+            product(workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples)
+
+    return run
 
 
 def explain(problem: Problem, plan: Schedule) -> str:
