@@ -217,7 +217,9 @@ def im2col(
     g = made.geometry
     pixels = made.axes[0].out * made.axes[1].out
     shape = (*((made.batch,) if image.ndim == 4 else ()), pixels, g.patch_size)
-    memory.require(where, made.batch * pixels * g.patch_size * made.dtype.itemsize, f"the matrix of shape {shape}")
+    memory.require(
+        where, made.batch * pixels * g.patch_size * made.dtype.itemsize, f"the matrix of shape {shape}"
+    )
     y = np.empty(shape, made.dtype)
     if made.batch:
         pieces = -(-pixels // PIXELS)
@@ -270,12 +272,14 @@ def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str 
         arguments.check_mode(where, size, sides, mode, name)
     dtype = arguments.result_dtype(image)
     high, wide = height + sum(pads[0]), width + sum(pads[1])
-    memory.require(where, batch * high * wide * channels * dtype.itemsize, f"the padded input {high} x {wide}")
+    memory.require(
+        where, batch * high * wide * channels * dtype.itemsize, f"the padded input {high} x {wide}"
+    )
     axes: list[tuple[int, int]] = [(0, 0)] * image.ndim
     first = image.ndim - (3 if layout == "NHWC" and image.ndim > 2 else 2)
     axes[first : first + 2] = pads
     names = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-    return np.pad(image.astype(dtype, copy=False), axes, mode=names[mode])  # type: ignore[call-overload, no-any-return]
+    return np.pad(image.astype(dtype, copy=False), axes, mode=names[mode])  # type: ignore[call-overload]
 
 
 def flatten_weight(weight: ArrayLike, *, layout: str = "NHWC") -> NDArray[Any]:

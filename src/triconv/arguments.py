@@ -164,7 +164,9 @@ def check_mode(where: str, size: int, pads: tuple[int, int], mode: str, name: st
     unit = "rows" if name == "height" else "columns"
     most = max(0, size - 1 if mode == "reflect" else 0)
     if mode != "zeros" and max(pads) > most and (mode == "reflect" or not size):
-        raise ValueError(f"{where}: padding: {mode} needs at most {most} {unit} for {name} {size}, got {max(pads)}")
+        raise ValueError(
+            f"{where}: padding: {mode} needs at most {most} {unit} for {name} {size}, got {max(pads)}"
+        )
 
 
 # --- arrays -----------------------------------------------------------------------------------------
@@ -233,7 +235,9 @@ def output(where: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], i
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{where}: out expects a NumPy array, got {describe(out)}")
     if out.dtype != dtype or not out.dtype.isnative:
-        raise TypeError(f"{where}: out expects dtype {dtype}, got {out.dtype.str if out.dtype == dtype else out.dtype}")
+        raise TypeError(
+            f"{where}: out expects dtype {dtype}, got {out.dtype.str if out.dtype == dtype else out.dtype}"
+        )
     if out.shape != shape:
         raise ValueError(f"{where}: out expects shape {shape}, got {out.shape}")
     if not out.flags.writeable:
@@ -246,6 +250,6 @@ def output(where: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], i
 def shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays overlap; where NumPy finds that too hard to tell, they do."""
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

@@ -92,7 +92,7 @@ class ConvGeometry:
         shape = arguments.integers(where, "input_shape", input_shape, "(H, W, C)", 0)
         if len(shape) not in (2, 3):
             raise ValueError(f"{where}: input_shape expects (H, W, C), got {len(shape)} values")
-        made = arguments.axes(where, shape[:2], kernel_size, stride, padding, dilation)
+        made = arguments.axes(where, (shape[0], shape[1]), kernel_size, stride, padding, dilation)
         self._set(where, made, (*shape, 1)[2], out_channels, groups)
 
     @classmethod

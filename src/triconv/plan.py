@@ -48,7 +48,7 @@ class Prepared:
         if bias is not None:
             start = np.empty_like(start)
             start[:] = bias
-        return self.module.pack(self.problem, self.schedule, weight, start)  # type: ignore[no-any-return]
+        return self.module.pack(self.problem, self.schedule, weight, start)
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Convolve ``x`` into ``y``, an array of the result's shape and dtype."""
@@ -147,12 +147,12 @@ class ConvPlan:
         """Bytes that a call allocates beside its output."""
         p = self._prepared.problem
         workers = common.threads_for(self._prepared.flops)
-        return self._prepared.module.workspace_bytes(p, self._prepared.schedule, workers)  # type: ignore[no-any-return]
+        return self._prepared.module.workspace_bytes(p, self._prepared.schedule, workers)
 
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights, or of W."""
-        return self._prepared.module.packed_bytes(self._prepared.problem, self._prepared.schedule)  # type: ignore[no-any-return]
+        return self._prepared.module.packed_bytes(self._prepared.problem, self._prepared.schedule)
 
     def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Convolve one input.
@@ -216,8 +216,8 @@ class ConvPlan:
         for name, schedule, cost in options:
             bytes_ = METHODS[name].packed_bytes(p, schedule)
             lines.append(
-                f"  {name:8}{cost.operations:>16,} multiply-adds, {human(cost.bytes)} moved beside input and output, "
-                f"{human(bytes_)} packed, {cost.cycles:.3g} cycles"
+                f"  {name:8}{cost.operations:>16,} multiply-adds, {human(cost.bytes)} moved beside input and "
+                f"output, {human(bytes_)} packed, {cost.cycles:.3g} cycles"
             )
         lines.append(f"schedule: {self._prepared.module.explain(p, self._prepared.schedule)}")
         return "\n".join(lines)

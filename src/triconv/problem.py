@@ -65,12 +65,20 @@ def in_layout(layout: str, height: int, width: int, channels: int) -> Shape:
     return (height, width, channels) if layout == "NHWC" else (channels, height, width)
 
 
-def image_shape(where: str, name: str, shape: Shape, layout: str, *, batched: bool = True) -> tuple[int, Shape]:
+def image_shape(
+    where: str, name: str, shape: Shape, layout: str, *, batched: bool = True
+) -> tuple[int, Shape]:
     """The batch size and ``(H, W, C)`` of an input."""
-    axes = ("(H, W)", "(H, W, C)", "(N, H, W, C)") if layout == "NHWC" else ("(H, W)", "(C, H, W)", "(N, C, H, W)")
+    axes = (
+        ("(H, W)", "(H, W, C)", "(N, H, W, C)")
+        if layout == "NHWC"
+        else ("(H, W)", "(C, H, W)", "(N, C, H, W)")
+    )
     allowed = axes if batched else axes[:2]
     if not 2 <= len(shape) <= len(allowed) + 1:
-        raise ValueError(f"{where}: {name} expects {' or '.join(allowed)}, got shape {shape} (layout={layout!r})")
+        raise ValueError(
+            f"{where}: {name} expects {' or '.join(allowed)}, got shape {shape} (layout={layout!r})"
+        )
     if len(shape) == 2:
         return 1, (*shape, 1)
     return (shape[0] if len(shape) == 4 else 1), channels_last(layout, shape)
@@ -99,13 +107,14 @@ def problem(
     if len(weight_shape) == 2:
         if len(x_shape) != 2:
             raise ValueError(f"{where}: a 2-D weight expects a 2-D x, got shape {x_shape}")
-        filters, kernel, depth = 1, weight_shape, 1
+        filters, depth, kernel = 1, 1, (weight_shape[0], weight_shape[1])
     else:
         filters = weight_shape[0]
-        *kernel, depth = channels_last(layout, weight_shape)
+        shape = channels_last(layout, weight_shape)
+        depth, kernel = shape[2], (shape[0], shape[1])
     check_channels(where, channels, filters, depth, groups, layout)
     check_bias(where, bias_shape, filters, flat=len(weight_shape) == 2)
-    axes = arguments.axes(where, (height, width), tuple(kernel), stride, padding, dilation, mode)
+    axes = arguments.axes(where, (height, width), kernel, stride, padding, dilation, mode)
     geometry = ConvGeometry.from_axes(where, axes, channels, filters, groups)
     y_shape: Shape = in_layout(layout, *geometry.output_shape)
     if len(x_shape) == 4:
@@ -119,8 +128,12 @@ def problem(
 def check_weight(where: str, shape: Shape, layout: str) -> None:
     """Refuse what is no bank of filters."""
     if len(shape) not in (2, 4):
-        expected = "(C_out, k_h, k_w, C_in / groups)" if layout == "NHWC" else "(C_out, C_in / groups, k_h, k_w)"
-        raise ValueError(f"{where}: weight expects {expected} or (k_h, k_w), got shape {shape} (layout={layout!r})")
+        expected = (
+            "(C_out, k_h, k_w, C_in / groups)" if layout == "NHWC" else "(C_out, C_in / groups, k_h, k_w)"
+        )
+        raise ValueError(
+            f"{where}: weight expects {expected} or (k_h, k_w), got shape {shape} (layout={layout!r})"
+        )
     if min(shape) < 1:
         raise ValueError(f"{where}: weight expects at least one filter and no empty axis, got shape {shape}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -19,7 +18,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     product = getattr(multiply, orientation)(tile)
     band = pack.band
 
-    def direct(x, rows, columns, places, offsets, steps, weight, bias, y, data, counter, loops, workers):  # type: ignore[no-untyped-def]
+    def direct(x, rows, columns, places, offsets, steps, weight, bias, y, data, counter, loops, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -20,7 +19,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines
 
-    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, counter, loops, workers):  # type: ignore[no-untyped-def]
+    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, counter, loops, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
@@ -40,7 +39,19 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                 else:
                     row = p.kernel_width * p.group_channels
                     patches(
-                        data, start, x, sample, rows, columns, first, count, p.data_row, row, p.group_channels, 1, p
+                        data,
+                        start,
+                        x,
+                        sample,
+                        rows,
+                        columns,
+                        first,
+                        count,
+                        p.data_row,
+                        row,
+                        p.group_channels,
+                        1,
+                        p,
                     )
                 at = n * p.y_sample + first * p.y_pixel
                 product(address(data, start), offsets, 1, count, steps, weight, bias, y, at, begin, end, p)
@@ -61,8 +72,8 @@ def matrix(dtype: str) -> Kernel:
     """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``."""
     patches = pack.patches
 
-    def patch_matrix(x, rows, columns, y, counter, loops, workers):  # type: ignore[no-untyped-def]
-        for worker in prange(workers):
+    def patch_matrix(x, rows, columns, y, counter, loops, workers):
+        for _worker in prange(workers):
             p = loops[0]
             pixels = p.out_height * p.out_width
             task = claim(counter)
@@ -74,7 +85,19 @@ def matrix(dtype: str) -> Kernel:
                 channel = p.kernel_height * p.kernel_width
                 sample = n * p.x_sample
                 patches(
-                    y, start, x, sample, rows, columns, first, count, p.patch_size, 1, p.kernel_height, channel, p
+                    y,
+                    start,
+                    x,
+                    sample,
+                    rows,
+                    columns,
+                    first,
+                    count,
+                    p.patch_size,
+                    1,
+                    p.kernel_height,
+                    channel,
+                    p,
                 )
                 task = claim(counter)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -21,7 +20,21 @@ def assemble(dtype: str, index: str) -> Kernel:
     for a zero), and the rank of that pixel among them. Taps that read the same pixel are added up.
     """
 
-    def assemble(height, rows, row_ranks, width, columns, column_ranks, weight, indptr, indices, data, counter, loops, workers):  # type: ignore[no-untyped-def]  # noqa: E501
+    def assemble(
+        height,
+        rows,
+        row_ranks,
+        width,
+        columns,
+        column_ranks,
+        weight,
+        indptr,
+        indices,
+        data,
+        counter,
+        loops,
+        workers,
+    ):
         for _ in prange(workers):
             p = loops[0]
             total = p.out_height * p.out_width * p.filters
@@ -34,7 +47,9 @@ def assemble(dtype: str, index: str) -> Kernel:
                     high, wide, deep = height[i], width[j], p.group_channels
                     row_step = (wide if p.column_first else 1) * (deep if p.channel_before_row else 1)
                     column_step = (1 if p.column_first else high) * (deep if p.channel_before_column else 1)
-                    channel_step = (1 if p.channel_before_row else high) * (1 if p.channel_before_column else wide)
+                    channel_step = (1 if p.channel_before_row else high) * (
+                        1 if p.channel_before_column else wide
+                    )
                     start = indptr[n]
                     for entry in range(start, indptr[n + 1]):
                         data[entry] = 0
@@ -67,7 +82,7 @@ def assemble(dtype: str, index: str) -> Kernel:
 def interleave(dtype: str, width: int) -> Kernel:
     """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last."""
 
-    def interleave(x, data, counter, loops, first, samples, workers):  # type: ignore[no-untyped-def]
+    def interleave(x, data, counter, loops, first, samples, workers):
         for _ in prange(workers):
             p = loops[0]
             task = claim(counter)
@@ -94,7 +109,7 @@ def product(tile: Tile, index: str) -> Kernel:
     micro = columns_tile(tile, 8 * integer.itemsize)
     width = tile.width
 
-    def product(x, indptr, indices, data, bias, y, counter, loops, first, samples, workers):  # type: ignore[no-untyped-def]
+    def product(x, indptr, indices, data, bias, y, counter, loops, first, samples, workers):
         for _ in prange(workers):
             p = loops[0]
             total = indptr.shape[0] - 1

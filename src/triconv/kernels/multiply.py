@@ -18,11 +18,11 @@ def channels(tile: Tile) -> Any:
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         pixels = lines * length
         for block in range(first, last):
             group, part = divmod(block, p.group_blocks)
-            filter = group * p.group_filters + part * width
+            m = group * p.group_filters + part * width
             filters = min(width, p.group_filters - part * width)
             for start in range(0, pixels, n_pixels):
                 # The last tile starts early and computes a few pixels again.
@@ -35,7 +35,7 @@ def channels(tile: Tile) -> Any:
                     p.run,
                     address(weight, block * p.block_size),
                     address(bias, block * width),
-                    address(y, at + pixel * p.y_pixel + filter * p.y_filter),
+                    address(y, at + pixel * p.y_pixel + m * p.y_filter),
                     min(n_pixels, pixels),
                     filters,
                     p.y_pixel,
@@ -52,10 +52,10 @@ def columns(tile: Tile) -> Any:
     n_filters, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         for block in range(first, last):
             group, part = divmod(block, p.group_blocks)
-            filter = group * p.group_filters + part * n_filters
+            m = group * p.group_filters + part * n_filters
             filters = min(n_filters, p.group_filters - part * n_filters)
             for line in range(lines):
                 begin = group * p.data_group + offsets[line]
@@ -68,7 +68,7 @@ def columns(tile: Tile) -> Any:
                         1,
                         address(weight, block * p.block_size),
                         address(bias, block * n_filters),
-                        address(y, at + (pixel + column) * p.y_pixel + filter * p.y_filter),
+                        address(y, at + (pixel + column) * p.y_pixel + m * p.y_filter),
                         filters,
                         min(width, length - column),
                         p.y_filter,
@@ -85,9 +85,9 @@ def rows(tile: Tile) -> Any:
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
-        for filter in range(first, last):
-            group = filter // p.group_filters
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        for m in range(first, last):
+            group = m // p.group_filters
             for line in range(0, lines, n_lines):
                 begin = group * p.data_group + offsets[line]
                 for column in range(0, length, width):
@@ -98,9 +98,9 @@ def rows(tile: Tile) -> Any:
                         p.steps,
                         p.kernel_height,
                         p.stride_height,
-                        address(weight, filter * p.block_size),
-                        address(bias, filter),
-                        address(y, at + (line * length + column) * p.y_pixel + filter * p.y_filter),
+                        address(weight, m * p.block_size),
+                        address(bias, m),
+                        address(y, at + (line * length + column) * p.y_pixel + m * p.y_filter),
                         min(n_lines, lines - line),
                         min(width, length - column),
                         length * p.y_pixel,
@@ -117,7 +117,7 @@ def depth(tile: Tile) -> Any:
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         pixels = lines * length
         for block in range(first, last):
             channel = block * width
@@ -149,7 +149,7 @@ def flat(tile: Tile) -> Any:
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):  # type: ignore[no-untyped-def]
+    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         across = length * p.channels
         for start in range(0, lines, n_lines):
             line = max(0, min(start, lines - n_lines))

@@ -20,7 +20,7 @@ STRIP = 16  # channels of one tap that are turned at a time: two strips fit the 
 
 
 @inline
-def band(data, start, x, sample, rows, columns, places, first, count, p):  # type: ignore[no-untyped-def]
+def band(data, start, x, sample, rows, columns, places, first, count, p):
     """Copy ``count`` padded rows from ``first`` on; padded column ``c`` goes to ``places[c]`` of its row."""
     lines = columns.shape[0]
     left, right = p.inside_first, p.inside_last
@@ -49,11 +49,13 @@ def band(data, start, x, sample, rows, columns, places, first, count, p):  # typ
             target = to + places[line]
             for c in range(p.channels):
                 shown = inside and column >= 0
-                data[target + c * p.data_channel] = x[source + column * p.x_column + c * p.x_channel] if shown else 0
+                data[target + c * p.data_channel] = (
+                    x[source + column * p.x_column + c * p.x_channel] if shown else 0
+                )
 
 
 @inline
-def patches(data, start, x, sample, rows, columns, first, count, pixel, row, column, channel, p):  # type: ignore[no-untyped-def]
+def patches(data, start, x, sample, rows, columns, first, count, pixel, row, column, channel, p):
     """Copy ``count`` patches from pixel ``first`` on, one after the other.
 
     ``pixel``, ``row``, ``column`` and ``channel`` are the strides of ``data``; groups follow each other
@@ -80,7 +82,9 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
                 for g in range(p.groups):
                     for c in range(p.group_channels):
                         shown = r >= 0 and s >= 0
-                        data[to + g * p.data_group + c * channel] = x[source + c * p.x_channel] if shown else 0
+                        data[to + g * p.data_group + c * channel] = (
+                            x[source + c * p.x_channel] if shown else 0
+                        )
                     source += p.group_channels * p.x_channel
                 to += column
         j += 1
@@ -89,7 +93,7 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
 
 
 @inline
-def patch_lines(data, start, x, sample, rows, columns, first, count, p):  # type: ignore[no-untyped-def]
+def patch_lines(data, start, x, sample, rows, columns, first, count, p):
     """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
     size = data.itemsize
     straight = p.x_column == 1 and p.stride_width == 1
@@ -109,7 +113,11 @@ def patch_lines(data, start, x, sample, rows, columns, first, count, p):  # type
             if straight and r >= 0:
                 low = min(n, max(0, p.inside_first - place))
                 high = max(low, min(n, p.inside_last - place))
-                copy(address(data, line + t + low), address(x, source + place + low - p.inside_first), (high - low) * size)
+                copy(
+                    address(data, line + t + low),
+                    address(x, source + place + low - p.inside_first),
+                    (high - low) * size,
+                )
             for m in range(n - (high - low)):
                 at = m if m < low else m + high - low
                 s = columns[place + at * p.stride_width]
@@ -122,7 +130,7 @@ def patch_lines(data, start, x, sample, rows, columns, first, count, p):  # type
 def filters(dtype: str) -> Kernel:
     """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
 
-    def filters(weight, bias, packed, start, loops, workers):  # type: ignore[no-untyped-def]
+    def filters(weight, bias, packed, start, loops, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks

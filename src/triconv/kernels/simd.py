@@ -105,7 +105,9 @@ class Emitter:
         """A scalar spread over a vector."""
         none = ir.Constant(self.vector, ir.Undefined)
         one = self.b.insert_element(none, value, ir.Constant(LANE, 0))
-        return self.b.shuffle_vector(one, none, ir.Constant(ir.VectorType(LANE, self.count), [0] * self.count))
+        return self.b.shuffle_vector(
+            one, none, ir.Constant(ir.VectorType(LANE, self.count), [0] * self.count)
+        )
 
     def spread(self, vector: Any) -> list[Any]:
         """A vector as its parts: real and imaginary numbers, each in both places of a pair."""
@@ -113,7 +115,9 @@ class Emitter:
             return [vector]
         lanes = ir.VectorType(LANE, self.count)
         return [
-            self.b.shuffle_vector(vector, vector, ir.Constant(lanes, [lane // 2 * 2 + part for lane in range(self.count)]))
+            self.b.shuffle_vector(
+                vector, vector, ir.Constant(lanes, [lane // 2 * 2 + part for lane in range(self.count)])
+            )
             for part in range(2)
         ]
 
@@ -181,17 +185,22 @@ class Emitter:
                 continue
             left = b.sub(b.mul(width, integer(self.parts)), integer(q * self.count))
             lanes = ir.VectorType(LANE, self.count)
-            limit = b.insert_element(ir.Constant(lanes, ir.Undefined), b.trunc(left, LANE), ir.Constant(LANE, 0))
+            limit = b.insert_element(
+                ir.Constant(lanes, ir.Undefined), b.trunc(left, LANE), ir.Constant(LANE, 0)
+            )
             limit = b.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * self.count))
             mask = b.icmp_signed("<", ir.Constant(lanes, list(range(self.count))), limit)
             name = f"llvm.masked.store.v{self.count}f{8 * self.scalar_bytes}.p0"
             kind = ir.FunctionType(
-                ir.VoidType(), [self.vector, self.vector.as_pointer(), LANE, ir.VectorType(ir.IntType(1), self.count)]
+                ir.VoidType(),
+                [self.vector, self.vector.as_pointer(), LANE, ir.VectorType(ir.IntType(1), self.count)],
             )
             function = cgutils.get_or_insert_function(b.module, kind, name)
             b.call(function, [value, place, ir.Constant(LANE, self.scalar_bytes), mask])
 
-    def scatter(self, out: Any, values: list[list[Any]], rows: Any, width: Any, row_step: Any, step: Any) -> None:
+    def scatter(
+        self, out: Any, values: list[list[Any]], rows: Any, width: Any, row_step: Any, step: Any
+    ) -> None:
         """Write results one by one, through a copy of the tile on the stack."""
         b, tile = self.b, self.tile
         size = tile.rows * tile.width
@@ -210,11 +219,11 @@ class Emitter:
 
 
 @intrinsic
-def address(context, array, index):  # type: ignore[no-untyped-def]
+def address(context, array, index):
     """Address of ``array[index]``, as an integer."""
     signature = types.int64(array, types.int64)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.ptrtoint(builder.gep(data, [arguments[1]]), INT)
 
@@ -222,10 +231,10 @@ def address(context, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def claim(context, counter):  # type: ignore[no-untyped-def]
+def claim(context, counter):
     """Take the next number from a counter that threads share."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.atomic_rmw("add", data, integer(1), "monotonic")
 
@@ -233,10 +242,10 @@ def claim(context, counter):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy(context, target, source, count):  # type: ignore[no-untyped-def]
+def copy(context, target, source, count):
     """Copy ``count`` bytes from one address to another."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):
         byte = ir.IntType(8).as_pointer()
         target, source, count = arguments
         to, there = builder.inttoptr(target, byte), builder.inttoptr(source, byte)
@@ -258,8 +267,8 @@ def channels_tile(tile: Tile) -> Any:
     """
 
     @intrinsic
-    def channels(context, data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+    def channels(context, data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step):
+        def codegen(context, b, signature, arguments):
             data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
@@ -270,7 +279,7 @@ def channels_tile(tile: Tile) -> Any:
                     emit.start(p, q, start)
             pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
 
-            def step_at(pixels, weight, k):  # type: ignore[no-untyped-def]
+            def step_at(pixels, weight, k):
                 vectors = [
                     emit.load_vector(b.gep(weight, [integer(k * tile.width + q * tile.lanes)]))
                     for q in range(tile.vectors)
@@ -280,7 +289,7 @@ def channels_tile(tile: Tile) -> Any:
                     for q, vector in enumerate(vectors):
                         emit.add_product(p, q, parts, vector)
 
-            def steps(first, count, stride, pixels, weight):  # type: ignore[no-untyped-def]
+            def steps(first, count, stride, pixels, weight):
                 with cgutils.for_range(b, count) as loop:
                     k = b.add(first, b.mul(loop.index, integer(stride)))
                     there = [b.gep(pixel, [k]) for pixel in pixels]
@@ -316,8 +325,8 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
     index = ir.IntType(index_bits)
 
     @intrinsic
-    def columns(context, data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+    def columns(context, data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step):
+        def codegen(context, b, signature, arguments):
             data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
@@ -331,7 +340,9 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
                 tap = b.load(b.gep(taps, [loop.index]))
                 tap = tap if index_bits == 64 else b.sext(tap, INT)
                 here = b.gep(data, [b.mul(tap, scale)])
-                vectors = [emit.load_vector(b.gep(here, [integer(q * tile.lanes)])) for q in range(tile.vectors)]
+                vectors = [
+                    emit.load_vector(b.gep(here, [integer(q * tile.lanes)])) for q in range(tile.vectors)
+                ]
                 weights = b.gep(weight, [b.mul(loop.index, integer(tile.rows))])
                 for p in range(tile.rows):
                     parts = emit.broadcast(b.gep(weights, [integer(p)]))
@@ -359,9 +370,13 @@ def rows_tile(tile: Tile) -> Any:
     """
 
     @intrinsic
-    def rows(context, data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
-            data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step = arguments
+    def rows(
+        context, data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step
+    ):
+        def codegen(context, b, signature, arguments):
+            data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step = (
+                arguments
+            )
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             taps = emit.pointer(taps, INT)
@@ -371,10 +386,12 @@ def rows_tile(tile: Tile) -> Any:
                 for q in range(tile.vectors):
                     emit.start(p, q, start)
 
-            def serve(first, last, here, weights, back):  # type: ignore[no-untyped-def]
+            def serve(first, last, here, weights, back):
                 with cgutils.for_range(b, n_taps) as loop:
                     there = b.gep(here, [b.load(b.gep(taps, [loop.index]))])
-                    vectors = [emit.load_vector(b.gep(there, [integer(q * tile.lanes)])) for q in range(tile.vectors)]
+                    vectors = [
+                        emit.load_vector(b.gep(there, [integer(q * tile.lanes)])) for q in range(tile.vectors)
+                    ]
                     weight = b.gep(weights, [loop.index])
                     for p in range(first, last + 1):
                         parts = emit.broadcast(weight)
@@ -422,8 +439,8 @@ def depth_tile(tile: Tile) -> Any:
     """
 
     @intrinsic
-    def depth(context, data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step):  # type: ignore[no-untyped-def]
-        def codegen(context, b, signature, arguments):  # type: ignore[no-untyped-def]
+    def depth(context, data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step):
+        def codegen(context, b, signature, arguments):
             data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))

@@ -213,6 +213,5 @@ def describe(orientation: str, tile: Tile) -> str:
         "depth": ("channels", "pixels"),
         "flat": ("pixels and channels of a row", "rows"),
     }[orientation]
-    return (
-        f"vectors over {over}, tiles of {tile.rows} {rows} x {tile.vectors} vectors of {tile.lanes} {tile.dtype}"
-    )
+    vectors = f"{tile.vectors} vectors of {tile.lanes} {tile.dtype}"
+    return f"vectors over {over}, tiles of {tile.rows} {rows} x {vectors}"

@@ -67,7 +67,9 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
         and (h.out - (pieces - 1) * rows) * w.out >= tile.rows
     )
     share = ((rows - 1) * h.stride + h.reach) * row + tile.width
-    return Schedule(orientation, tile, rows, pieces, chunk, chunks, not in_place, line, 0 if in_place else share)
+    return Schedule(
+        orientation, tile, rows, pieces, chunk, chunks, not in_place, line, 0 if in_place else share
+    )
 
 
 def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
@@ -135,7 +137,9 @@ def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[A
         return packed
     channels, width = problem.geometry.in_channels, plan.tile.width
     rows = packed.weight.reshape(-1, width)[:, :channels]
-    return Packed(np.tile(rows, width // channels).reshape(-1), np.tile(packed.bias[:channels], width // channels))
+    return Packed(
+        np.tile(rows, width // channels).reshape(-1), np.tile(packed.bias[:channels], width // channels)
+    )
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
@@ -203,6 +207,6 @@ def explain(problem: Problem, plan: Schedule) -> str:
     """The schedule in words."""
     how = "copied with their border" if plan.packs else "read in place"
     return (
-        f"{common.describe(plan.orientation, plan.tile)}; {plan.pieces} bands of {plan.rows} output rows, {how}; "
-        f"{plan.chunks} chunks of {plan.chunk} blocks of filters"
+        f"{common.describe(plan.orientation, plan.tile)}; {plan.pieces} bands of {plan.rows} output rows, "
+        f"{how}; {plan.chunks} chunks of {plan.chunk} blocks of filters"
     )

@@ -54,7 +54,9 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     pixels = max(step, common.BAND // (row * size) // step * step)
     pixels = min(pixels, common.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
-    chunk, chunks = common.chunked(problem, g.groups, tile.width if orientation == "channels" else tile.rows, pieces)
+    chunk, chunks = common.chunked(
+        problem, g.groups, tile.width if orientation == "channels" else tile.rows, pieces
+    )
     if orientation == "columns":
         row = pixels
     share = pixels * row if orientation == "channels" else length * row + tile.width
@@ -68,7 +70,9 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     _, width = blocks(problem, plan)
     filters = g.groups * common.rounded(g.out_channels // g.groups, width)
     step = tile.rows if plan.orientation == "channels" else tile.width
-    pixels = plan.pieces * max(plan.pixels, step) if plan.pixels < step else common.rounded(h.out * w.out, step)
+    pixels = (
+        plan.pieces * max(plan.pixels, step) if plan.pixels < step else common.rounded(h.out * w.out, step)
+    )
     operations = problem.batch * pixels * filters * g.patch_size
     elements = h.out * w.out * g.patch_size * g.groups * plan.chunks
     moved = 2 * problem.batch * elements * problem.dtype.itemsize
@@ -101,9 +105,9 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     g = problem.geometry
     if plan.orientation == "channels":
         offsets = np.minimum(np.arange(max(plan.pixels, plan.tile.rows)), plan.pixels - 1) * plan.row_elements
-        steps, n_steps, run, group = np.zeros(2), 1, g.patch_size, g.patch_size
+        steps, n_steps, run, group = np.zeros(2, np.int64), 1, g.patch_size, g.patch_size
     else:
-        offsets = np.zeros(1)
+        offsets = np.zeros(1, np.int64)
         steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
         group = g.patch_size * plan.row_elements
     record = loops.record(

@@ -71,7 +71,11 @@ def schedule(problem: Problem, machine: Machine, order: str = "C", *, padded: bo
 
 def cost(problem: Problem, plan: Schedule) -> Cost:
     """Predict operations, bytes beyond input and output, and cycles of one thread, W's assembly included."""
-    moved = -(-problem.batch // plan.tile.width) * plan.entries * (problem.dtype.itemsize + np.dtype(plan.index).itemsize)
+    moved = (
+        -(-problem.batch // plan.tile.width)
+        * plan.entries
+        * (problem.dtype.itemsize + np.dtype(plan.index).itemsize)
+    )
     operations = problem.batch * plan.entries
     return Cost(operations, moved, moved / 4 + operations + ASSEMBLY * plan.entries)
 
@@ -114,7 +118,9 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
             samples = min(width, problem.batch - first)
             if width > 1:
                 interleave(workers, x, data, np.zeros(1, np.int64), pixels, first, samples)
-            product(workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples)
+            product(
+                workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples
+            )
 
     return run
 
@@ -122,7 +128,8 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
 def explain(problem: Problem, plan: Schedule) -> str:
     """The schedule in words."""
     how = "read once a sample" if plan.tile.width == 1 else f"read once for {plan.tile.width} samples"
-    return f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries and {plan.index} indices, {how}"
+    shape = f"({plan.rows}, {plan.columns})"
+    return f"W of shape {shape} with {plan.entries} entries and {plan.index} indices, {how}"
 
 
 # --- W itself ---------------------------------------------------------------------------------------

@@ -109,7 +109,9 @@ class Cache:
             for name, value in vars(numba.config).items()
             if name.isupper() and name not in INERT and isinstance(value, int | float | str | None)
         }
-        return repr((self.name, str(signature), sorted(self.options.items()), sorted(settings.items()), build()))
+        return repr(
+            (self.name, str(signature), sorted(self.options.items()), sorted(settings.items()), build())
+        )
 
 
 def digest(key: str) -> str:

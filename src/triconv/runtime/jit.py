@@ -32,7 +32,7 @@ def reads(dtype: np.dtype[Any]) -> types.Array:
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that kernels call."""
-    return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(**OPTIONS)(function)
 
 
 class Kernel:
@@ -78,4 +78,4 @@ class Kernel:
                 dispatcher.compile(self.signature)
             finally:
                 FunctionIdentity._unique_ids = numbers
-        return dispatcher  # type: ignore[no-any-return]
+        return dispatcher
