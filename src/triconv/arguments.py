@@ -34,7 +34,13 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 def is_integer(value: Any) -> bool:
     """Whether ``value`` is an int in the contract's sense: anything with ``__index__`` except bool."""
-    return hasattr(value, "__index__") and not isinstance(value, bool | np.bool_ | np.ndarray)
+    if isinstance(value, bool | np.bool_):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
 
 
 def integer(where: str, name: str, value: Any, least: int) -> int:

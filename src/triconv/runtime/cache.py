@@ -6,6 +6,7 @@ of a file is a digest of everything that the code depends on, and a file is only
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -24,6 +25,7 @@ from numba.core.compiler import CompileResult
 
 MAGIC = b"triconv kernel 1\n"
 SUFFIX = ".kernel"
+DRAFT = ".draft"
 # Settings of Numba that do not change the code that it makes.
 INERT = {"NUMBA_NUM_THREADS", "NUM_THREADS", "THREADING_LAYER", "THREADING_LAYER_PRIORITY", "CACHE_DIR"}
 
@@ -43,18 +45,20 @@ def files() -> list[Path]:
 
 def size() -> tuple[int, int]:
     """How many files there are, and their bytes."""
-    sizes = [path.stat().st_size for path in files()]
-    return len(sizes), sum(sizes)
+    count, total = 0, 0
+    for path in files():
+        with contextlib.suppress(FileNotFoundError):  # another process may clear the cache meanwhile
+            total += path.stat().st_size
+            count += 1
+    return count, total
 
 
 def clear() -> tuple[int, int]:
     """Delete every file of the cache; says how many there were, and their bytes."""
-    count, total = 0, 0
-    for path in files():
-        total += path.stat().st_size
-        path.unlink()
-        count += 1
-    return count, total
+    found = size()
+    for path in (*files(), *folder().glob(f"*{DRAFT}")):
+        path.unlink(missing_ok=True)
+    return found
 
 
 class Cache:
@@ -87,7 +91,7 @@ class Cache:
         data = serialize.dumps((key, result._reduce()))
         try:
             home = trusted()
-            handle, draft = tempfile.mkstemp(dir=home, suffix=".draft")
+            handle, draft = tempfile.mkstemp(dir=home, suffix=DRAFT)
         except OSError:
             return
         try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
 
 SMALL = 64 << 20  # below this no one is asked
 
@@ -25,7 +29,7 @@ def human(size: float) -> str:
     """A size in the unit that reads best."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
         size /= 1024
     raise AssertionError
 
@@ -70,6 +74,8 @@ def _cgroup() -> int:
 
 
 def _address_space() -> int:
+    if resource is None:
+        return 1 << 62
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         return 1 << 62

@@ -49,9 +49,11 @@ def set_num_threads(n: int) -> None:
     Examples
     --------
     >>> import triconv
+    >>> before = triconv.get_num_threads()
     >>> triconv.set_num_threads(1)
     >>> triconv.get_num_threads()
     1
+    >>> triconv.set_num_threads(before)
     """
     _own.count = _checked("set_num_threads", n)
 
