@@ -11,7 +11,7 @@ tile           rows                 vectors over                 a[p, k] is
 `channels_tile` pixels              output channels              one pixel, broadcast
 `columns_tile` filters              pixels, or for W samples     one weight, broadcast
 `rows_tile`    output rows          pixels                       one weight, broadcast
-`depth_tile`   pixels               channels, a filter each      a vector of pixels
+`depth_tile`   pixels               channels of small groups     a vector of pixels
 ============== ==================== ============================ =======================
 
 The sum runs over k in order, one fused multiply-add
@@ -46,6 +46,7 @@ class Tile:
     rows: int
     vectors: int
     fma: bool
+    group: int = 1  # channels that share a group, where lanes are channels
 
     @property
     def width(self) -> int:
@@ -53,7 +54,8 @@ class Tile:
         return self.lanes * self.vectors
 
     def __str__(self) -> str:
-        return f"{self.dtype}_{self.rows}x{self.vectors}x{self.lanes}{'' if self.fma else '_nofma'}"
+        special = ("" if self.fma else "_nofma") + ("" if self.group == 1 else f"_groups{self.group}")
+        return f"{self.dtype}_{self.rows}x{self.vectors}x{self.lanes}{special}"
 
 
 def integer(value: int) -> ir.Constant:
@@ -120,6 +122,13 @@ class Emitter:
             )
             for part in range(2)
         ]
+
+    def of_group(self, vector: Any, channel: int) -> Any:
+        """A vector of channels with one ``channel`` of each group in all the places of its group."""
+        size = self.tile.group * self.parts
+        lanes = [lane // size * size + channel * self.parts + lane % self.parts for lane in range(self.count)]
+        kind = ir.VectorType(LANE, self.count)
+        return self.b.shuffle_vector(vector, vector, ir.Constant(kind, lanes))
 
     def interleave(self, real: Any, imaginary: Any) -> Any:
         """Two splats as one vector of complex numbers."""
@@ -430,7 +439,7 @@ def rows_tile(tile: Tile) -> Any:
 
 @functools.cache
 def depth_tile(tile: Tile) -> Any:
-    """A tile of ``rows`` pixels x ``width`` channels, each channel with a filter of its own.
+    """A tile of ``rows`` pixels x ``width`` channels, each group of ``tile.group`` with as many filters.
 
     The kernel's arguments, addresses unless said otherwise: ``data``; ``offsets`` of the tile's pixels
     in it (int64, one each); ``taps``, where each step reads from there (int64); their number; ``weight``,
@@ -452,12 +461,16 @@ def depth_tile(tile: Tile) -> Any:
             pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
             with cgutils.for_range(b, n_taps) as loop:
                 tap = b.load(b.gep(taps, [loop.index]))
-                weights = b.gep(weight, [b.mul(loop.index, integer(tile.width))])
+                weights = b.gep(weight, [b.mul(loop.index, integer(tile.group * tile.width))])
                 for q in range(tile.vectors):
-                    parts = emit.spread(emit.load_vector(b.gep(weights, [integer(q * tile.lanes)])))
-                    for p, pixel in enumerate(pixels):
-                        vector = emit.load_vector(b.gep(b.gep(pixel, [tap]), [integer(q * tile.lanes)]))
-                        emit.add_product(p, q, parts, vector)
+                    there = [b.gep(b.gep(pixel, [tap]), [integer(q * tile.lanes)]) for pixel in pixels]
+                    vectors = [emit.load_vector(place) for place in there]
+                    for channel in range(tile.group):
+                        place = b.gep(weights, [integer(channel * tile.width + q * tile.lanes)])
+                        parts = emit.spread(emit.load_vector(place))
+                        for p, vector in enumerate(vectors):
+                            shared = vector if tile.group == 1 else emit.of_group(vector, channel)
+                            emit.add_product(p, q, parts, shared)
             emit.store(out, rows, width, row_step, integer(1))
             return context.get_dummy_value()
 

@@ -19,6 +19,8 @@ from triconv.runtime.machine import Machine
 BAND = 256 << 10  # bytes of input that a task works on: a part of the second-level cache
 SERIAL = 200_000  # operations under which a call stays in its own thread
 PARALLEL_PACK = 1 << 16  # packed weights from which threads share the packing
+PIXELS = 14  # pixels in a tile at most: more pointers to pixels than this do not stay in registers
+NARROW = 1.1  # cost of a tile one vector wide, which loads as often as it multiplies
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
 
 
@@ -45,20 +47,20 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     """Which way the vectors lie, and the tile.
 
     ``channels`` fills lanes with filters, ``columns`` with pixels of a row. The one that leaves fewer
-    lanes idle is taken; where a filter has its group to itself there is nothing to fill lanes with but
-    pixels. Direct and im2col share the choice, and with it the bits of complex sums.
+    lanes idle is taken; filters of small groups leave nothing to fill lanes with but pixels. Direct and
+    im2col share the choice, and with it the bits of complex sums.
     """
     g = problem.geometry
     filters = g.out_channels // g.groups
     pixels = g.axes[1].out
     options = [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
-    if filters > 1:
-        options.append(("channels", channels_tile(problem.dtype, filters, machine)))
+    if filters > 1 and not grouped(problem, machine):
+        options += [("channels", tile) for tile in channels_tiles(problem.dtype, filters, machine)]
 
     def idle(option: tuple[str, Tile]) -> float:
         orientation, tile = option
         if orientation == "channels":
-            return rounded(filters, tile.width) / filters
+            return rounded(filters, tile.width) / filters * (NARROW if tile.vectors == 1 else 1)
         # A tile of r rows loads its vectors once for r multiply-adds.
         load = 1 + 0.5 / tile.rows
         return load * rounded(filters, tile.rows) / filters * rounded(pixels, tile.width) / pixels
@@ -66,12 +68,20 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     return min(options, key=idle)
 
 
-def channels_tile(dtype: np.dtype[Any], filters: int, machine: Machine) -> Tile:
+def grouped(problem: Problem, machine: Machine) -> bool:
+    """Whether groups have as many filters as channels, and several of them fill a vector."""
+    g = problem.geometry
+    size = g.group_channels
+    lanes, _ = lanes_of(problem.dtype, machine)
+    return g.groups > 1 and g.out_channels == g.in_channels and size < lanes and lanes % size == 0
+
+
+def channels_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Iterator[Tile]:
     """Pixels x channel vectors: what the registers hold beside the weights and one broadcast pixel."""
     lanes, parts = lanes_of(dtype, machine)
-    across = 1 if filters <= lanes else 2
-    rows = (machine.registers - across - parts) // (across * parts)
-    return Tile(dtype.name, lanes, rows, across, machine.fma)
+    for across in (2, 3, 1) if filters > lanes else (1,):
+        rows = min(PIXELS, (machine.registers - across - parts) // (across * parts))
+        yield Tile(dtype.name, lanes, rows, across, machine.fma)
 
 
 def columns_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Iterator[Tile]:
@@ -90,11 +100,12 @@ def rows_tile(dtype: np.dtype[Any], machine: Machine) -> Tile:
     return Tile(dtype.name, lanes, rows, across, machine.fma)
 
 
-def depth_tile(dtype: np.dtype[Any], across: int, machine: Machine) -> Tile:
-    """Pixels x vectors of channels that have a filter each."""
+def depth_tile(dtype: np.dtype[Any], across: int, group: int, machine: Machine) -> Tile:
+    """Pixels x vectors of channels; a vector of pixels is held while the channels of a group take turns."""
     lanes, parts = lanes_of(dtype, machine)
-    rows = min(8, (machine.registers - 2 * parts) // (across * parts))
-    return Tile(dtype.name, lanes, rows, across, machine.fma)
+    held = 0 if group == 1 else 1
+    rows = min(8, (machine.registers - 2 * parts) // (across * parts + held))
+    return Tile(dtype.name, lanes, rows, across, machine.fma, group)
 
 
 def lanes_of(dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:

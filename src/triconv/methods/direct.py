@@ -76,16 +76,16 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     """The common choice, and what a method that sees the image's rows can do better."""
     g = problem.geometry
     h, w = problem.axes
-    orientation, tile = common.vectors(problem, machine)
-    if orientation == "channels" or g.out_channels > g.groups:
-        return orientation, tile
-    if problem.layout == "NHWC" and g.group_channels == 1 and g.in_channels > 1:
+    if problem.layout == "NHWC" and common.grouped(problem, machine):
+        size = g.group_channels
         lanes, _ = common.lanes_of(problem.dtype, machine)
         even = [across for across in (1, 2, 3) if across * lanes % g.in_channels == 0]
-        if even and w.stride == 1 and g.in_channels < lanes:
-            return "flat", common.depth_tile(problem.dtype, even[-1], machine)
-        return "depth", common.depth_tile(problem.dtype, 1 if g.in_channels <= lanes else 2, machine)
-    if h.dilation == 1:
+        if size == 1 and even and w.stride == 1 and g.in_channels < lanes:
+            return "flat", common.depth_tile(problem.dtype, even[-1], size, machine)
+        across = 1 if size > 1 or g.in_channels <= lanes else 2
+        return "depth", common.depth_tile(problem.dtype, across, size, machine)
+    orientation, tile = common.vectors(problem, machine)
+    if orientation == "columns" and g.out_channels == g.groups and h.dilation == 1:
         return "rows", common.rows_tile(problem.dtype, machine)
     return orientation, tile
 
