@@ -186,12 +186,7 @@ def _smallest(padding, axis, kernel, dilation, mode):
     else:
         before, after = oracle.pads(padding, (1, 1), kernel, 1, dilation)[axis]
         least = max(1, covered - before - after)
-    if oracle.MODES[mode] in (
-        "reflect",
-        "circular",
-    ):  # reflect does not repeat the edge; circular goes round once
-        least = max(least, max(before, after) + (mode == "reflect"))
-    return least
+    return max(least, before + 1, after + 1) if mode == "reflect" else least
 
 
 same_float = st.sampled_from(FLOATS).map(lambda dtype: (dtype,) * 3)
@@ -247,9 +242,9 @@ def problems(draw, dtypes=any_dtypes, axes=("samples", "samples", "image", "filt
 
 # --- The fixed list ----------------------------------------------------------------------------------
 
-_3x3 = Problem((7, 9), (3, 3), 3, 4, padding=1, bias_dtype="float64")
+_3x3 = Problem((7, 9), (3, 3), 3, 4, padding=1)
 
-EDGE_PROBLEMS = {
+_edges = {
     "1x1 kernel": Problem((5, 6), (1, 1), 3, 5),
     "1x1 kernel, one channel, one pixel": Problem((1, 1), (1, 1)),
     "1x1 kernel, stride 2": Problem((5, 6), (1, 1), 3, 5, stride=2),
@@ -260,6 +255,8 @@ EDGE_PROBLEMS = {
     "stride that skips the last rows": Problem((10, 12), (3, 3), 2, 3, stride=(4, 5)),
     "stride over padding alone": Problem((3, 3), (2, 2), 2, 3, stride=3, padding=5),
     "dilation": Problem((11, 12), (3, 2), 2, 3, dilation=(2, 5), padding=(1, 2)),
+    "dilation, one channel": Problem((9, 40), (3, 3), dilation=(2, 3), padding=2),
+    "dilation, depthwise": Problem((9, 20), (3, 3), 8, 8, groups=8, dilation=(2, 3), padding=2),
     "dilation and stride": Problem((11, 12), (3, 3), 2, 3, dilation=(3, 2), stride=(2, 3), padding="full"),
     "dilated kernel as large as the input": Problem((7, 9), (3, 3), 2, 3, dilation=(3, 4)),
     "depthwise": Problem((6, 7), (3, 3), 8, 8, groups=8, padding=1),
@@ -282,6 +279,7 @@ EDGE_PROBLEMS = {
     "padding on one side only": Problem((5, 6), (3, 3), 2, 3, padding=((4, 0), (0, 5))),
     "padding wider than the kernel": Problem((5, 6), (2, 2), 2, 3, padding=4),
     "replicate wider than the input": replace(_3x3, padding=12, padding_mode="replicate"),
+    "circular wider than the input": replace(_3x3, padding=(17, 23), padding_mode="circular"),
     "circular as wide as the input": replace(_3x3, padding=(7, 9), padding_mode="wrap"),
     "reflect as wide as it goes": replace(_3x3, padding=((6, 5), (8, 7)), padding_mode="reflect"),
     "circular kernel wider than the input": replace(
@@ -296,7 +294,7 @@ EDGE_PROBLEMS = {
     "batch of one": replace(_3x3, batch=1),
     "batch of three": replace(_3x3, batch=3),
     "image": Problem((9, 11), (3, 3), 1, 5, axes="image", padding=1),
-    "image and filter": Problem((9, 11), (3, 3), axes="filter", padding=1, bias_dtype="float64"),
+    "image and filter": Problem((9, 11), (3, 3), axes="filter", padding=1),
     "even strides, one channel": Problem((40, 43), (5, 5), 1, 2, stride=2, padding=2),
     **{
         f"{kind} channels: {n}": replace(_3x3, size=(3, 15), **{f"{kind}_channels": n})
@@ -311,3 +309,4 @@ EDGE_PROBLEMS = {
         for n in (7, 8, 9, 15, 16, 17, 31, 32, 33, 65)
     },
 }
+EDGE_PROBLEMS = {name: replace(problem, bias_dtype="float64") for name, problem in _edges.items()}

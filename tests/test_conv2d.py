@@ -348,11 +348,13 @@ def test_a_python_number_as_bias_widens_nothing():
 
 @each_method
 def test_float16_is_summed_in_float32(method):
-    """2048 + 1 is 2048 in float16, so a sum in float16 would stay there."""
+    """2048 + 1 is 2048 in float16, where a sum would stay, and 2**24 + 1 is 2**24 in float32 alone."""
     x, weight = np.ones((1, 100), "float16"), np.ones((1, 100), "float16")
     assert conv2d(x, weight, np.float16(2048), method=method) == np.float16(2148)
     with np.errstate(over="ignore"):
         assert conv2d(x * np.float16(600), weight * np.float16(600), method=method) == np.inf
+    line = np.array([[4096, 1, 4096]], "float16")
+    assert conv2d(line, np.array([[4096, 1, -4096]], "float16"), method=method) == 0
     problem = of_dtype(Problem((6, 9), (3, 3), 4, 17), "float16")
     x, weight, _ = problem.floats()
     in_float32 = conv2d(x.astype("float32"), weight.astype("float32"), method=method)

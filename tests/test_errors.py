@@ -58,8 +58,8 @@ positive_pairs = [
     *((value, TYPE) for value in (*not_ints, *not_pairs)),
 ]
 shapes = [
-    *((value, VALUE) for value in ((), (5,), (5, 6, -2), (-5, 6, 2), (1, 2, 5, 6, 2))),
-    *((value, TYPE) for value in (5, None, "562", (5.0, 6, 2), (True, 6, 2), (float("nan"), 6, 2), x)),
+    *((value, VALUE) for value in ((), (5,), (5, 6, -2), (-5, 6, 2), (1, 2, 5, 6, 2), x)),
+    *((value, TYPE) for value in (5, None, "562", (5.0, 6, 2), (True, 6, 2), (float("nan"), 6, 2))),
 ]
 words = [
     *((value, VALUE) for value in ("", "mirror", "no such word")),
@@ -124,7 +124,7 @@ BAD = {
     "methods": [(("direct", "fft"), VALUE), (("direct", None), TYPE), (3, TYPE), (None, TYPE)],
     "x": [
         *arrays,
-        *((np.ones(shape), VALUE) for shape in ((), (5,), (1, 2, 5, 6, 2), (0, 6, 2), (5, 0, 2), (5, 6, 0))),
+        *((np.ones(shape), VALUE) for shape in ((), (5,), (1, 2, 5, 6, 2))),
     ],
     "weight": [*arrays, *((np.ones(shape), VALUE) for shape in ((), (2,), (2, 2, 2), (1, 3, 2, 2, 2)))],
     "bias": [*arrays[:1], *arrays[2:]],
@@ -259,6 +259,11 @@ MESSAGES = {
         ValueError,
         "conv2d: kernel_size reaches over 7 of the padded height 6 (1 + 5 + 0); the output would be empty",
     ),
+    "no channels": (
+        lambda: im2col(zeros(5, 5, 0), 2),
+        ValueError,
+        "im2col: x expects at least 1 channel, got 0 (layout='NHWC')",
+    ),
     "an empty width": (
         lambda: im2col(zeros(5, 0, 2), (1, 1)),
         ValueError,
@@ -273,11 +278,6 @@ MESSAGES = {
         lambda: pad(zeros(9, 3), ((0, 0), (0, 3)), padding_mode="reflect"),
         ValueError,
         "pad: padding: reflect needs at most 2 columns for width 3, got 3",
-    ),
-    "circular": (
-        lambda: conv2d(zeros(3, 9), zeros(3, 3), padding=4, padding_mode="wrap"),
-        ValueError,
-        "conv2d: padding: circular needs at most 3 rows for height 3, got 4",
     ),
     "stride": (
         lambda: conv2d(zeros(5, 5), zeros(2, 2), stride=(1, 0)),
@@ -419,7 +419,7 @@ def test_positions_outside_are_refused(method):
         for bad, error in (
             (value + 1, VALUE),
             (-1, VALUE),
-            (2**70, VALUE),
+            (2**62, VALUE),
             (1.0, TYPE),
             (True, TYPE),
             ("0", TYPE),

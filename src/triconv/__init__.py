@@ -1,6 +1,9 @@
 """Convolution layers three ways, exactly: direct, im2col, and as the matrix W."""
 
-from triconv.api import conv2d, conv_matrix, flatten_weight, im2col, pad
+import importlib as _importlib
+from typing import Any as _Any
+
+from triconv.api import conv2d, conv_matrix, flatten_weight, im2col, pad, warmup
 from triconv.compare import Comparison, compare
 from triconv.geometry import ConvGeometry
 from triconv.plan import ConvPlan, plan
@@ -20,6 +23,15 @@ __all__ = [
     "im2col",
     "pad",
     "plan",
+    "plot",
     "set_num_threads",
     "threads",
+    "warmup",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Load the module of figures when it is first asked for."""
+    if name == "plot":
+        return _importlib.import_module("triconv.plot")
+    raise AttributeError(f"module 'triconv' has no attribute {name!r}")

@@ -160,6 +160,29 @@ def known(
     return prepare(made, arguments.choice(where, "method", method, NAMES), machine())
 
 
+def warmup() -> None:
+    """Compile, or load from the cache, the kernels that ordinary use needs.
+
+    Compiling takes a second or two a kernel, once a machine; this moves it out of the first calls, into
+    the making of a container, say. Other kernels are compiled when they are first needed.
+
+    Notes
+    -----
+    Covers float32 and float64, layers of few and of many filters, images of one channel and channels
+    with a filter each, for small calls and for large ones.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> triconv.warmup()
+    """
+    for dtype in (np.float32, np.float64):
+        for channels, filters, groups in ((3, 16, 1), (8, 64, 1), (1, 1, 1), (64, 64, 64)):
+            weight = np.zeros((filters, 3, 3, channels // groups), dtype)
+            for size in (4, 128):
+                conv2d(np.zeros((size, size, channels), dtype), weight, padding=1, groups=groups)
+
+
 def im2col(
     x: ArrayLike,
     kernel_size: Any,
@@ -385,7 +408,8 @@ def conv_matrix(
     order = arguments.choice(where, "order", order, arguments.ORDERS)
     if not isinstance(padded, bool | np.bool_):
         raise TypeError(f"{where}: padded expects a bool, got {arguments.describe(padded)}")
-    image_shape(where, "input_shape", shape, layout, batched=False)
+    if len(shape) > 3:
+        raise ValueError(f"{where}: input_shape expects one sample's shape, got {shape}; W maps one sample")
     made = problem(
         where,
         shape,
@@ -398,6 +422,7 @@ def conv_matrix(
         groups=groups,
         padding_mode=padding_mode,
         layout=layout,
+        x_name="input_shape",
     )
     plan = matrix.schedule(made, machine(), order, padded=bool(padded))
     matrix.require(where, made, plan)

@@ -49,15 +49,23 @@ class Axis:
             if (r - i * self.stride) % self.dilation == 0
         ]
 
-    def taps(self) -> NDArray[np.int64]:
-        """Padded position of tap ``u`` of output ``i``, shape ``(out, kernel)``."""
-        i = np.arange(self.out, dtype=np.int64)[:, None]
-        u = np.arange(self.kernel, dtype=np.int64)
-        return i * self.stride + u * self.dilation
+    def outputs(self) -> NDArray[np.int64]:
+        """Every output position."""
+        return np.arange(self.out, dtype=np.int64)
 
-    def sources(self, mode: str) -> NDArray[np.int64]:
-        """Input position that each padded position shows, -1 where it shows a zero."""
-        r = np.arange(-self.before, self.size + self.after, dtype=np.int64)
+    def outputs_at_border(self) -> NDArray[np.int64]:
+        """The output positions whose patch holds padding."""
+        first = min(self.out, -(-self.before // self.stride))
+        last = max(first, min(self.out, (self.before + self.size - self.reach) // self.stride + 1))
+        return np.r_[0:first, last : self.out].astype(np.int64)
+
+    def taps(self, i: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Padded positions of the taps of outputs ``i``, shape ``(len(i), kernel)``."""
+        return i[:, None] * self.stride + np.arange(self.kernel, dtype=np.int64) * self.dilation
+
+    def sources(self, padded: NDArray[np.int64], mode: str) -> NDArray[np.int64]:
+        """Input positions that padded positions show, -1 where they show a zero."""
+        r = padded - self.before
         if mode == "zeros":
             return np.where((r >= 0) & (r < self.size), r, -1)
         if mode == "replicate":

@@ -225,6 +225,8 @@ def compare(
     weight = arguments.array("compare", "weight", weight)
     bias = arguments.bias_array("compare", bias)
     repeat = arguments.integer("compare", "repeat", repeat, 1)
+    if isinstance(methods, str) or not isinstance(methods, Sequence):
+        raise TypeError(f"compare: methods expects a sequence of str, got {arguments.describe(methods)}")
     methods = [arguments.choice("compare", "methods", method, NAMES) for method in methods]
     dtype = arguments.result_dtype(x, weight, bias)
     keywords: dict[str, Any] = {

@@ -432,7 +432,8 @@ class ConvGeometry:
     def _positions(method: str, name: str, value: Any, size: int) -> Index:
         where = f"ConvGeometry.{method}"
         numbers = np.asarray(value)
-        if numbers.dtype.kind not in "iu" and numbers.size:
+        huge = numbers.dtype.kind == "O" and all(map(arguments.is_integer, numbers.flat))
+        if numbers.dtype.kind not in "iu" and numbers.size and not huge:
             raise TypeError(f"{where}: {name} expects integers, got {numbers.dtype}")
         if numbers.size and (numbers.min() < 0 or numbers.max() >= size):
             raise ValueError(

@@ -305,6 +305,7 @@ def plan(
         groups=groups,
         padding_mode=padding_mode,
         layout=layout,
+        x_name="input_shape",
     )
     prepared = prepare(made, asked, machine())
     return ConvPlan(prepared, prepared.pack(where, filters, start), asked)

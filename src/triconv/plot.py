@@ -1,4 +1,15 @@
-"""Figures; they need the extra ``plot``, which is imported when one is drawn."""
+"""Figures; they need the extra ``plot``, which is imported when one is drawn.
+
+Examples
+--------
+>>> import numpy as np
+>>> import triconv
+>>> x = np.eye(8)
+>>> comparisons = {(1, 0): triconv.compare(x, np.ones((3, 3)), repeat=1)}
+>>> figure = triconv.plot.comparison_figure(x, [x], comparisons)
+>>> len(figure.axes)
+3
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,10 @@ def image_shape(
         )
     if len(shape) == 2:
         return 1, (*shape, 1)
-    return (shape[0] if len(shape) == 4 else 1), channels_last(layout, shape)
+    height, width, channels = channels_last(layout, shape)
+    if channels < 1:
+        raise ValueError(f"{where}: {name} expects at least 1 channel, got {channels} (layout={layout!r})")
+    return (shape[0] if len(shape) == 4 else 1), (height, width, channels)
 
 
 def problem(
@@ -97,22 +100,23 @@ def problem(
     groups: Any,
     padding_mode: Any,
     layout: Any,
+    x_name: str = "x",
 ) -> Problem:
     """Check the shapes and keywords of a convolution against each other."""
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
     mode = arguments.padding_mode(where, padding_mode)
     groups = arguments.integer(where, "groups", groups, 1)
     check_weight(where, weight_shape, layout)
-    batch, (height, width, channels) = image_shape(where, "x", x_shape, layout)
+    batch, (height, width, channels) = image_shape(where, x_name, x_shape, layout)
     if len(weight_shape) == 2:
         if len(x_shape) != 2:
-            raise ValueError(f"{where}: a 2-D weight expects a 2-D x, got shape {x_shape}")
+            raise ValueError(f"{where}: a 2-D weight expects a 2-D {x_name}, got shape {x_shape}")
         filters, depth, kernel = 1, 1, (weight_shape[0], weight_shape[1])
     else:
         filters = weight_shape[0]
         shape = channels_last(layout, weight_shape)
         depth, kernel = shape[2], (shape[0], shape[1])
-    check_channels(where, channels, filters, depth, groups, layout)
+    check_channels(where, x_name, channels, filters, depth, groups, layout)
     check_bias(where, bias_shape, filters, flat=len(weight_shape) == 2)
     axes = arguments.axes(where, (height, width), kernel, stride, padding, dilation, mode)
     geometry = ConvGeometry.from_axes(where, axes, channels, filters, groups)
@@ -138,13 +142,15 @@ def check_weight(where: str, shape: Shape, layout: str) -> None:
         raise ValueError(f"{where}: weight expects at least one filter and no empty axis, got shape {shape}")
 
 
-def check_channels(where: str, channels: int, filters: int, depth: int, groups: int, layout: str) -> None:
+def check_channels(
+    where: str, x_name: str, channels: int, filters: int, depth: int, groups: int, layout: str
+) -> None:
     """Refuse channel counts that do not fit each other."""
     if filters % groups:
         raise ValueError(f"{where}: groups expects a divisor of the {filters} filters, got {groups}")
     if depth * groups != channels:
         raise ValueError(
-            f"{where}: weight expects {depth} input channels per group, x has {channels} "
+            f"{where}: weight expects {depth} input channels per group, {x_name} has {channels} "
             f"(layout={layout!r}, groups={groups})"
         )
 

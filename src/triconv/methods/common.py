@@ -188,8 +188,8 @@ def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
 
 def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The index maps of rows and of columns that stand for the padding."""
-    h, w = problem.axes
-    return h.sources(problem.mode), w.sources(problem.mode)
+    h, w = (axis.sources(np.arange(axis.padded), problem.mode) for axis in problem.axes)
+    return h, w
 
 
 def chunked(problem: Problem, groups: int, width: int, pieces: int) -> tuple[int, int]:

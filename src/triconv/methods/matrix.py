@@ -56,8 +56,8 @@ class Schedule:
 def schedule(problem: Problem, machine: Machine, order: str = "C", *, padded: bool = False) -> Schedule:
     """Choose the schedule; a pure function of its arguments."""
     g = problem.geometry
-    h, w = (reads(axis, problem.mode, padded=padded) for axis in problem.axes)
-    entries = int(h.counts.sum()) * int(w.counts.sum()) * g.out_channels * g.group_channels
+    h, w = (pairs(axis, problem.mode, padded=padded) for axis in problem.axes)
+    entries = h * w * g.out_channels * g.group_channels
     rows = g.output_shape[0] * g.output_shape[1] * g.output_shape[2]
     shape = g.padded_shape if padded else g.input_shape
     columns = shape[0] * shape[1] * shape[2]
@@ -135,14 +135,23 @@ def explain(problem: Problem, plan: Schedule) -> str:
 # --- W itself ---------------------------------------------------------------------------------------
 
 
-def reads(axis: Axis, mode: str, *, padded: bool) -> Reads:
-    """Which pixels each output of an axis reads."""
-    taps = axis.taps()
-    sources = taps if padded else axis.sources(mode)[taps]
+def pairs(axis: Axis, mode: str, *, padded: bool) -> int:
+    """How many pairs of an output and a pixel that it reads there are along an axis."""
+    if padded:
+        return axis.out * axis.kernel
+    border = axis.outputs_at_border()
+    inside = axis.out - len(border)
+    return inside * axis.kernel + int(reads(axis, border, mode, padded=False).counts.sum())
+
+
+def reads(axis: Axis, outputs: NDArray[np.int64], mode: str, *, padded: bool) -> Reads:
+    """Which pixels these outputs of an axis read."""
+    taps = axis.taps(outputs)
+    sources = taps if padded else axis.sources(taps, mode)
     # Ranks within each output: taps sorted by pixel, a new rank wherever the pixel changes.
     order = np.argsort(sources, axis=1, kind="stable")
     ordered = np.take_along_axis(sources, order, axis=1)
-    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)
+    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)  # a zero sorts first
     ranks = np.empty_like(sources)
     np.put_along_axis(ranks, order, np.cumsum(fresh, axis=1) - 1, axis=1)
     return Reads(fresh.sum(axis=1), sources, ranks)
@@ -174,7 +183,7 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     """W in CSR, canonical, with sorted indices."""
     g = problem.geometry
     index = np.dtype(plan.index)
-    h, w = (reads(axis, problem.mode, padded=plan.padded) for axis in problem.axes)
+    h, w = (reads(axis, axis.outputs(), problem.mode, padded=plan.padded) for axis in problem.axes)
     shape = g.padded_shape if plan.padded else g.input_shape
     strides, out = raveled(problem, shape, plan.order), raveled(problem, g.output_shape, plan.order)
     indptr = np.zeros(plan.rows + 1, index)

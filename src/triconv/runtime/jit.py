@@ -76,6 +76,8 @@ class Kernel:
             FunctionIdentity._unique_ids = itertools.count(store.number(self.signature))
             try:
                 dispatcher.compile(self.signature)
+                # Else a writable array, which the signature takes too, would be compiled for anew.
+                dispatcher.disable_compile()
             finally:
                 FunctionIdentity._unique_ids = numbers
         return dispatcher
