@@ -42,6 +42,10 @@ class Problem:
     weight_dtype: str = "float64"
     bias_dtype: str | None = None
 
+    def of(self, dtype: str) -> "Problem":
+        """The same with all arrays of one dtype."""
+        return replace(self, x_dtype=dtype, weight_dtype=dtype, bias_dtype=self.bias_dtype and dtype)
+
     @property
     def keywords(self) -> dict:
         names = ("stride", "padding", "dilation", "groups", "padding_mode", "layout")
@@ -310,3 +314,13 @@ _edges = {
     },
 }
 EDGE_PROBLEMS = {name: replace(problem, bias_dtype="float64") for name, problem in _edges.items()}
+
+# Below and above the sizes from which kernels run in parallel and a call takes several blocks. Each has one
+# dtype, because each pair of the two is one more kernel to compile.
+SIZES = {
+    "small": Problem((6, 7), (3, 3), 5, 6, (1, 2), ((1, 2), (0, 3)), batch=2, bias_dtype="float64"),
+    "large": Problem((40, 45), (3, 3), 16, 33, padding=1, bias_dtype="float32", batch=2).of("float32"),
+    "large, complex": Problem((40, 45), (3, 3), 8, 17, padding=1, stride=(1, 2)).of("complex64"),
+    "large, one channel": Problem((600, 701), (5, 5), padding="same", padding_mode="reflect").of("float32"),
+    "large, groups": Problem((65, 66), (3, 2), 24, 48, 2, "full", 2, groups=3, layout="NCHW"),
+}

@@ -1,5 +1,6 @@
 """Kernels kept on disk: what some processes compiled must serve another one right."""
 
+import pytest
 from processes import run
 from strategies import Problem
 
@@ -24,37 +25,44 @@ for method, problem in {calls!r}:
     return run(code, TRICONV_CACHE_DIR=str(folder)) == ["True"] * len(calls)
 
 
-def test_kernels_of_several_processes_work_in_one(tmp_path):
-    """Each process numbers its functions from one, so symbols of kernels compiled apart could be the same."""
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache folder that a process for each call has written to."""
+    folder = tmp_path_factory.mktemp("kernels")
     for call in CALLS:
-        assert right([call], tmp_path)
-    files = set(tmp_path.iterdir())
-    assert files
-    assert right(CALLS, tmp_path)
-    assert right(CALLS[::-1], tmp_path)
-    assert set(tmp_path.iterdir()) == files  # nothing was compiled again
+        assert right([call], folder)
+    return folder
 
 
-def zeroed(data):
-    """With holes all over the machine code; what surrounds it may still read well."""
-    holes = bytearray(data)
-    for start in range(4096, len(data) - 4096, 4096):
-        holes[start : start + 256] = bytes(256)
-    return bytes(holes)
+def test_kernels_of_several_processes_work_in_one(filled):
+    """Each process numbers its functions from one, so symbols of kernels compiled apart could be the same."""
+    files = set(filled.iterdir())
+    assert len(files) > len(CALLS)
+    assert right(CALLS, filled)
+    assert right(CALLS[::-1], filled)
+    assert set(filled.iterdir()) == files  # nothing was compiled again
 
 
-def test_damaged_files_are_not_used(tmp_path):
-    call = CALLS[-1:]
-    assert right(call, tmp_path)
-    for damage in (lambda data: data[: len(data) // 2], zeroed):
-        for file in tmp_path.iterdir():
-            file.write_bytes(damage(file.read_bytes()))
-        assert right(call, tmp_path)
-    files = sorted(tmp_path.iterdir())
+def without_code(data):
+    """With the first of the machine code gone, behind the header of its ELF file."""
+    start = data.find(b"\x7fELF") + 64
+    return data[:start] + bytes(1024) + data[start + 1024 :]
+
+
+def test_damaged_files_are_not_used(filled, tmp_path):
+    files = sorted(filled.iterdir())
     contents = [file.read_bytes() for file in files]
-    for file, other in zip(files, contents[1:] + contents[:1], strict=True):
-        file.write_bytes(other)
-    assert right(call, tmp_path)
+    damaged = [
+        [data[: len(data) // 2] for data in contents],
+        [without_code(data) for data in contents],
+        contents[1:] + contents[:1],  # whole files under the names of others
+    ]
+    for n, blobs in enumerate(damaged):
+        folder = tmp_path / str(n)
+        folder.mkdir(mode=0o700)
+        for file, data in zip(files, blobs, strict=True):
+            (folder / file.name).write_bytes(data)
+        assert right(CALLS[:1], folder)
 
 
 def test_all_kinds_of_memory_run_the_same_machine_code(tmp_path):

@@ -454,9 +454,9 @@ def test_an_empty_output_is_refused(x_shape, weight_shape, keywords, method):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: pad(zeros(2, 2), 2**24),
+        lambda: pad(zeros(2, 2), 2**20),
         lambda: pad(zeros(2, 2), 2**70),
-        lambda: conv2d(zeros(2, 2), zeros(1, 1), padding=2**24),
+        lambda: conv2d(zeros(2, 2), zeros(1, 1), padding=2**20),
         lambda: conv2d(np.broadcast_to(0.0, (2**22, 2**22)), zeros(1, 1)),
         lambda: im2col(np.broadcast_to(0.0, (2**16, 2**16)), 2**10),
     ],

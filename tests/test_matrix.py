@@ -137,7 +137,7 @@ def test_folded_taps_add_up_and_keep_their_place_when_they_cancel(mode):
 def test_large_matrix_is_canonical_and_right(layout, order):
     problem = Problem(
         (61, 67), (3, 5), 6, 8, stride=(2, 1), padding=(1, 2), padding_mode="reflect", layout=layout
-    )
+    ).of("float32")
     x, weight, _ = problem.integers()
     W = conv_matrix(weight, problem.x_shape, order=order, **problem.keywords)
     assert_canonical(W)
@@ -146,7 +146,7 @@ def test_large_matrix_is_canonical_and_right(layout, order):
 
 
 def test_same_matrix_for_any_number_of_threads():
-    weight = Problem((61, 67), (3, 5), 6, 8).floats()[1]
+    weight = Problem((61, 67), (3, 5), 6, 8).of("float32").floats()[1]
     matrices = []
     for n in range(1, get_num_threads() + 1):
         with threads(n):

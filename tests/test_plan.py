@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from numpy.testing import assert_array_equal
-from strategies import METHODS, Problem, problems, same_float
+from strategies import METHODS, SIZES, Problem, problems, same_float
 
 from triconv import ConvGeometry, ConvPlan, conv2d, plan, threads
 
@@ -197,35 +197,28 @@ def test_out(method):
 
 
 @each_method
-@pytest.mark.parametrize(
-    "problem",
-    [
-        PROBLEM,
-        Problem((40, 45), (3, 3), 16, 33, padding="same", padding_mode="reflect", x_dtype="float32"),
-        Problem((70, 71), (5, 5), padding=2, bias_dtype="float64", axes="filter"),
-    ],
-    ids=["small", "large", "image"],
-)
-def test_one_plan_called_by_many_threads_at_once(problem, method):
+@pytest.mark.parametrize("name", SIZES)
+def test_one_plan_called_by_many_threads_at_once(name, method):
     """Each call has its own input, so a workspace or an output shared between calls would show."""
+    problem = SIZES[name]
     x, weight, bias = problem.integers()
     made = plan(weight, problem.x_shape, bias, method=method, **problem.keywords)
     inputs = [x + n for n in range(8)]
     expected = [made(x) for x in inputs]
     with ThreadPoolExecutor(8) as pool:
-        for _ in range(5):
+        for _ in range(3):
             for y, right in zip(pool.map(made, inputs), expected, strict=True):
                 assert_array_equal(y, right)
 
 
 @each_method
 def test_a_plan_may_be_used_with_other_thread_counts_than_it_was_made_with(method):
-    problem = Problem((40, 45), (3, 3), 16, 33)
+    problem = SIZES["large"]
     x, weight, _ = problem.floats()
     results = []
     for made_with, used_with in ((1, 2), (2, 1), (1, 1)):
         with threads(made_with):
-            made = plan(weight, problem.x_shape, method=method)
+            made = plan(weight, problem.x_shape, method=method, **problem.keywords)
         with threads(used_with):
             results.append(made(x).tobytes())
     assert len(set(results)) == 1

@@ -1,10 +1,12 @@
 """Thread counts belong to the calling thread, and Numba's own count is left alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numba
 import numpy as np
 import pytest
+from strategies import METHODS, SIZES
 
 from triconv import conv2d, conv_matrix, get_num_threads, plan, set_num_threads, threads
 
@@ -86,12 +88,12 @@ def test_a_default_that_was_never_set_stays_a_default():
 
 
 @several
-@pytest.mark.parametrize("method", ["direct", "im2col", "matrix", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ours", [1, 2])
 @pytest.mark.parametrize("numbas", [1, 2])
 def test_numbas_count_is_the_same_after_each_call(numbas, ours, method):
     numba.set_num_threads(numbas)
-    x, weight = np.ones((64, 65, 8)), np.ones((16, 3, 3, 8))
+    x, weight, _ = replace(SIZES["large"], batch=None).integers()
     with threads(ours):
         conv2d(x, weight, method=method)
         assert numba.get_num_threads() == numbas

@@ -37,6 +37,7 @@ class Prepared:
         self.module = METHODS[name]
         self.flops = problem.flops
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
+        self._pack = self.module.packer(problem, schedule)
         self._run = self.module.runner(problem, schedule)
         self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
@@ -48,7 +49,7 @@ class Prepared:
         if bias is not None:
             start = np.empty_like(start)
             start[:] = bias
-        return self.module.pack(self.problem, self.schedule, weight, start)
+        return self._pack(weight, start)
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Convolve ``x`` into ``y``, an array of the result's shape and dtype."""

@@ -21,7 +21,7 @@ FIELDS = (
     # padded columns that show the input's own columns in order
     "inside_first", "inside_last",
     # what a worker packs: a band of rows, or a block of patches
-    "packs", "share", "rows", "pixels", "data_row", "data_column", "data_channel", "data_group",
+    "packs", "share", "rows", "pixels", "data_row", "data_column", "phases", "data_channel", "data_group",
     # the reduction: runs or taps
     "steps", "run", "scale",
     # packed weights, and the split of the work into tasks

@@ -25,32 +25,37 @@ def band(data, start, x, sample, rows, columns, places, first, count, p):
     lines = columns.shape[0]
     left, right = p.inside_first, p.inside_last
     size = data.itemsize
+    # Read once: a store might change the record, as far as the compiler knows.
+    channels, phases = p.channels, p.phases
+    x_column, x_channel, data_column, data_channel = p.x_column, p.x_channel, p.data_column, p.data_channel
     for r in range(count):
         row = rows[first + r]
         to = start + r * p.data_row
         source = sample + row * p.x_row
         inside = row >= 0
         if inside and right > left:
-            if p.x_channel == 1 and p.data_channel == 1 and p.x_column == p.channels:
-                length = (right - left) * p.channels
+            if x_channel == 1 and data_channel == 1 and x_column == channels:
+                length = (right - left) * channels
                 copy(address(data, to + places[left]), address(x, source), length * size)
-            elif p.x_column == 1 and p.data_column == 1:
-                for c in range(p.channels):
-                    target = address(data, to + c * p.data_channel + left)
-                    copy(target, address(x, source + c * p.x_channel), (right - left) * size)
+            elif x_column == 1 and data_column == 1 and phases == 1:
+                for c in range(channels):
+                    target = address(data, to + c * data_channel + left)
+                    copy(target, address(x, source + c * x_channel), (right - left) * size)
             else:
-                for c in range(p.channels):
-                    target, there = to + c * p.data_channel, source + c * p.x_channel
-                    for n in range(right - left):
-                        data[target + places[left + n]] = x[there + n * p.x_column]
+                for c in range(channels):
+                    there = source + c * x_channel
+                    for phase in range(min(phases, right - left)):
+                        target = to + c * data_channel + places[left + phase]
+                        for n in range((right - left - phase + phases - 1) // phases):
+                            data[target + n * data_column] = x[there + (phase + n * phases) * x_column]
         for n in range(lines - (right - left) if inside else lines):
             line = n if n < left or not inside else n + right - left
             column = columns[line]
             target = to + places[line]
-            for c in range(p.channels):
+            for c in range(channels):
                 shown = inside and column >= 0
-                data[target + c * p.data_channel] = (
-                    x[source + column * p.x_column + c * p.x_channel] if shown else 0
+                data[target + c * data_channel] = (
+                    x[source + column * x_column + c * x_channel] if shown else 0
                 )
 
 
@@ -62,8 +67,9 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
     every ``data_group``.
     """
     size = data.itemsize
+    groups, depth, x_channel, data_group = p.groups, p.group_channels, p.x_channel, p.data_group
     # A line of a patch that lies in both arrays as it is read.
-    straight = p.groups == 1 and channel == 1 and p.x_channel == 1 and p.dilation_width == 1
+    straight = groups == 1 and channel == 1 and x_channel == 1 and p.dilation_width == 1
     straight = straight and p.x_column == p.channels and column == p.channels
     i, j = divmod(first, p.out_width)
     for t in range(count):
@@ -79,13 +85,11 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
             for v in range(p.kernel_width):
                 s = columns[left + v * p.dilation_width]
                 source = sample + r * p.x_row + s * p.x_column
-                for g in range(p.groups):
-                    for c in range(p.group_channels):
+                for g in range(groups):
+                    for c in range(depth):
                         shown = r >= 0 and s >= 0
-                        data[to + g * p.data_group + c * channel] = (
-                            x[source + c * p.x_channel] if shown else 0
-                        )
-                    source += p.group_channels * p.x_channel
+                        data[to + g * data_group + c * channel] = x[source + c * x_channel] if shown else 0
+                    source += depth * x_channel
                 to += column
         j += 1
         if j == p.out_width:
@@ -96,7 +100,8 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
 def patch_lines(data, start, x, sample, rows, columns, first, count, p):
     """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
     size = data.itemsize
-    straight = p.x_column == 1 and p.stride_width == 1
+    stride, x_column = p.stride_width, p.x_column
+    straight = x_column == 1 and stride == 1
     for each in range(p.channels * p.kernel_height * p.kernel_width):
         rest, v = divmod(each, p.kernel_width)
         channel, u = divmod(rest, p.kernel_height)
@@ -108,7 +113,7 @@ def patch_lines(data, start, x, sample, rows, columns, first, count, p):
             n = min(count - t, p.out_width - j)
             r = rows[i * p.stride_height + u * p.dilation_height]
             source = sample + r * p.x_row + channel * p.x_channel
-            place = j * p.stride_width + v * p.dilation_width
+            place = j * stride + v * p.dilation_width
             low, high = 0, 0
             if straight and r >= 0:
                 low = min(n, max(0, p.inside_first - place))
@@ -120,8 +125,8 @@ def patch_lines(data, start, x, sample, rows, columns, first, count, p):
                 )
             for m in range(n - (high - low)):
                 at = m if m < low else m + high - low
-                s = columns[place + at * p.stride_width]
-                data[line + t + at] = x[source + s * p.x_column] if r >= 0 and s >= 0 else 0
+                s = columns[place + at * stride]
+                data[line + t + at] = x[source + s * x_column] if r >= 0 and s >= 0 else 0
             t += n
             i, j = i + 1, 0
 

@@ -1,8 +1,8 @@
 """The ways to compute one convolution: modules that answer the same questions in the same order.
 
 Each has ``schedule``, a pure function of problem and machine; ``cost``, ``packed_bytes`` and
-``workspace_bytes``, what that schedule will take; ``pack``, the weights in its own order; ``tables``,
-what its kernels index by; ``runner``, which runs them; and ``explain``, the schedule in words.
+``workspace_bytes``, what that schedule will take; ``packer``, which puts weights in its own order;
+``tables``, what its kernels index by; ``runner``, which runs them; and ``explain``, the schedule in words.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.kernels import loops, pack
+from triconv.kernels import loops
+from triconv.kernels import pack as kernels
 from triconv.kernels.simd import Tile
 from triconv.problem import Problem
 from triconv.runtime import threads
@@ -24,6 +24,7 @@ NARROW = 1.1  # cost of a tile one vector wide, which loads as often as it multi
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
 
 
+Packer = Callable[[NDArray[Any], NDArray[Any]], "Packed"]
 Runner = Callable[["Packed", Any, Any, int], None]
 
 
@@ -118,18 +119,27 @@ def rounded(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def pack_weight(
-    problem: Problem, groups: int, width: int, weight: NDArray[Any], bias: NDArray[Any]
-) -> Packed:
-    """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
-    g = problem.geometry
+def packer(problem: Problem, groups: int, width: int) -> Packer:
+    """A function that packs weights as ``[group][block][u, v, c][width]``, zeros filling a block up."""
+    g, dtype = problem.geometry, problem.dtype
     filters = groups * rounded(g.out_channels // groups, width)
-    packed = np.empty(filters * g.patch_size, problem.dtype)
-    start = np.empty(filters, problem.dtype)
-    weight = np.ascontiguousarray(weight, problem.dtype).reshape(-1)
-    workers = threads_for(SERIAL if packed.size > PARALLEL_PACK else 0)
-    pack.filters(problem.dtype.name)(workers, weight, bias, packed, start, record(problem, groups, width))
-    return Packed(packed, start)
+    size = filters * g.patch_size
+    record = loops.record(**sizes(problem, groups, width))
+    kernel = kernels.filters(dtype.name)
+
+    def pack(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+        packed, start = np.empty(size, dtype), np.empty(filters, dtype)
+        workers = threads.get_num_threads() if size > PARALLEL_PACK else 1
+        kernel(workers, np.ascontiguousarray(weight, dtype).reshape(-1), bias, packed, start, record)
+        return Packed(packed, start)
+
+    return pack
+
+
+def tiled(total: int, piece: int, tile: int) -> int:
+    """Pixels that are computed where ``total`` come in pieces, and pieces in whole tiles."""
+    pieces, rest = divmod(total, piece)
+    return pieces * rounded(piece, tile) + rounded(rest, tile)
 
 
 def packed_bytes(problem: Problem, groups: int, width: int) -> int:
@@ -137,12 +147,6 @@ def packed_bytes(problem: Problem, groups: int, width: int) -> int:
     g = problem.geometry
     filters = groups * rounded(g.out_channels // groups, width)
     return filters * (g.patch_size + 1) * problem.dtype.itemsize
-
-
-@functools.lru_cache(maxsize=1024)
-def record(problem: Problem, groups: int, width: int) -> Any:
-    """The loops' record with what follows from the problem alone."""
-    return loops.record(**sizes(problem, groups, width))
 
 
 def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:

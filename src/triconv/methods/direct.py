@@ -12,7 +12,7 @@ from triconv.kernels import direct as kernels
 from triconv.kernels import loops
 from triconv.kernels.simd import Tile
 from triconv.methods import common
-from triconv.methods.common import Cost, Packed, Runner
+from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -97,7 +97,7 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     groups, width = blocks_of(problem, plan.orientation, tile)
     filters = groups * common.rounded(g.out_channels // groups, width)
     if plan.orientation in ("channels", "depth"):
-        pixels = plan.pieces * max(tile.rows, plan.rows * w.out)
+        pixels = common.tiled(h.out * w.out, plan.rows * w.out, tile.rows)
     elif plan.orientation == "flat":
         pixels = common.rounded(h.out, tile.rows) * common.rounded(w.out * g.in_channels, tile.width)
         filters = 1
@@ -130,16 +130,21 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     return workers * plan.share * problem.dtype.itemsize
 
 
-def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-    """Put weights and bias in the kernel's order."""
-    packed = common.pack_weight(problem, *blocks_of(problem, plan.orientation, plan.tile), weight, bias)
+def packer(problem: Problem, plan: Schedule) -> Packer:
+    """A function that puts weights and bias in the kernel's order."""
+    pack = common.packer(problem, *blocks_of(problem, plan.orientation, plan.tile))
     if plan.orientation != "flat":
-        return packed
+        return pack
     channels, width = problem.geometry.in_channels, plan.tile.width
-    rows = packed.weight.reshape(-1, width)[:, :channels]
-    return Packed(
-        np.tile(rows, width // channels).reshape(-1), np.tile(packed.bias[:channels], width // channels)
-    )
+
+    def repeat(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+        packed, start = pack(weight, bias)
+        rows = packed.reshape(-1, width)[:, :channels]
+        return Packed(
+            np.tile(rows, width // channels).reshape(-1), np.tile(start[:channels], width // channels)
+        )
+
+    return repeat
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
@@ -155,14 +160,14 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         phase = row // w.stride
         place = np.arange(w.padded)
         places = place % w.stride * phase + place // w.stride
-        column, plane, run = int(w.stride == 1), ((plan.rows - 1) * h.stride + h.reach) * row, 1
+        column, phases, plane, run = 1, w.stride, ((plan.rows - 1) * h.stride + h.reach) * row, 1
         offsets = line * h.stride * row
         taps = v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
         steps = taps[0] if plan.orientation == "rows" else u * h.dilation * row + taps
         n_steps = steps.size
     else:
         places = np.arange(w.padded) * c_in
-        column, plane, run = c_in, 1, g.group_channels
+        column, phases, plane, run = c_in, 1, 1, g.group_channels
         offsets = line * h.stride * row + (0 if plan.orientation == "flat" else pixel * w.stride * c_in)
         offsets = np.pad(offsets.ravel(), (0, max(0, plan.tile.rows - offsets.size)), "edge")
         steps = (u * h.dilation * row + v * w.dilation * c_in)[..., 0]
@@ -179,6 +184,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         rows=plan.rows,
         data_row=row,
         data_column=column,
+        phases=phases,
         data_channel=plane,
         data_group=g.group_channels * plane,
         steps=n_steps,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from triconv.kernels import im2col as kernels
 from triconv.kernels import loops
 from triconv.kernels.simd import Tile
 from triconv.methods import common
-from triconv.methods.common import Cost, Packed, Runner
+from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -70,9 +69,7 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     _, width = blocks(problem, plan)
     filters = g.groups * common.rounded(g.out_channels // g.groups, width)
     step = tile.rows if plan.orientation == "channels" else tile.width
-    pixels = (
-        plan.pieces * max(plan.pixels, step) if plan.pixels < step else common.rounded(h.out * w.out, step)
-    )
+    pixels = common.tiled(h.out * w.out, plan.pixels, step)
     operations = problem.batch * pixels * filters * g.patch_size
     elements = h.out * w.out * g.patch_size * g.groups * plan.chunks
     moved = 2 * problem.batch * elements * problem.dtype.itemsize
@@ -95,9 +92,9 @@ def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
     return problem.geometry.groups, plan.tile.width if plan.orientation == "channels" else plan.tile.rows
 
 
-def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-    """Put weights and bias in the kernel's order."""
-    return common.pack_weight(problem, *blocks(problem, plan), weight, bias)
+def packer(problem: Problem, plan: Schedule) -> Packer:
+    """A function that puts weights and bias in the kernel's order."""
+    return common.packer(problem, *blocks(problem, plan))
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:

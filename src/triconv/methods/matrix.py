@@ -13,7 +13,7 @@ from triconv.kernels import loops
 from triconv.kernels import matrix as kernels
 from triconv.kernels.simd import Tile
 from triconv.methods import common
-from triconv.methods.common import Cost, Packed, Runner
+from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime import memory
 from triconv.runtime.machine import Machine
@@ -91,9 +91,13 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     return plan.columns * plan.tile.width * problem.dtype.itemsize if plan.tile.width > 1 else 0
 
 
-def pack(problem: Problem, plan: Schedule, weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-    """Assemble W."""
-    return Packed(assemble(problem, plan, weight, common.threads_for(problem.geometry.flops)), bias)
+def packer(problem: Problem, plan: Schedule) -> Packer:
+    """A function that assembles W."""
+
+    def pack(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+        return Packed(assemble(problem, plan, weight, common.threads_for(problem.geometry.flops)), bias)
+
+    return pack
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
