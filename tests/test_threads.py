@@ -102,7 +102,7 @@ def test_numbas_count_is_the_same_after_each_call(numbas, ours, method):
         plan(weight, x.shape, method=method)(x)
         assert numba.get_num_threads() == numbas
         with pytest.raises(ValueError, match="out"):
-            conv2d(x, weight, method=method, out=np.empty((1, 1)))
+            conv2d(x, weight, method=method, out=np.empty((1, 1), x.dtype))
         assert numba.get_num_threads() == numbas
         assert get_num_threads() == ours
     assert numba.get_num_threads() == numbas
