@@ -1,11 +1,13 @@
 """Thread counts belong to the calling thread, and Numba's own count is left alone."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numba
 import numpy as np
 import pytest
+from processes import run
 from strategies import METHODS, SIZES
 
 from triconv import conv2d, conv_matrix, get_num_threads, plan, set_num_threads, threads
@@ -126,3 +128,33 @@ def test_any_int_is_a_count(value):
     set_num_threads(value)
     assert get_num_threads() == 1
     assert type(get_num_threads()) is int
+
+
+LARGE = """
+import multiprocessing, numba, numpy, triconv
+x, weight = numpy.ones((99, 99, 8)), numpy.ones((40, 3, 3, 8))
+expected = triconv.conv2d(x, weight)
+def right(method):
+    return all((triconv.conv2d(x, weight, method=method) == expected).all() for _ in range(10))
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_many_threads_at_once(layer):
+    """Numba's own layer ends the process where two threads run a parallel kernel at once."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(8) as pool:
+    print(all(pool.map(right, ["direct", "im2col"] * 8)), numba.threading_layer())
+"""
+    assert run(LARGE + code, NUMBA_THREADING_LAYER=layer) == ["True", layer]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_finishes():
+    """It cannot use the threads that its parent started."""
+    code = """
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(all(pool.map(right, ["direct", "im2col"])))
+"""
+    assert run(LARGE + code) == ["True"]

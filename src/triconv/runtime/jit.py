@@ -51,8 +51,8 @@ class Kernel:
         if workers == 1:
             self.serial(*arrays, 1)
             return
-        with threads.numba_count(workers):
-            self.parallel(*arrays, workers)
+        with threads.section(workers) as entered:
+            (self.parallel if entered else self.serial)(*arrays, workers)
 
     @functools.cached_property
     def serial(self) -> Callable[..., Any]:

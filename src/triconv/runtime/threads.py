@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import threading
 from collections.abc import Iterator
 
 import numba
+from numba.np.ufunc import parallel
 
 from triconv import arguments
 
@@ -97,14 +100,38 @@ def _checked(where: str, n: int) -> int:
 
 
 @contextlib.contextmanager
-def numba_count(count: int) -> Iterator[None]:
-    """Run what is inside with Numba's count for this thread set to ``count``."""
-    former = numba.get_num_threads()
-    if former == count:
-        yield
+def section(count: int) -> Iterator[bool]:
+    """A stretch in which Numba's count is ``count``; False where no parallel kernel may run.
+
+    A forked child cannot use the threads that its parent started. Numba's own layer, ``workqueue``, ends
+    the process when two threads are inside it at once.
+    """
+    if _inherited or not (not _one_at_a_time() or _alone.acquire(blocking=False)):
+        yield False
         return
-    numba.set_num_threads(count)
+    former = numba.get_num_threads()
     try:
-        yield
+        numba.set_num_threads(count)
+        yield True
     finally:
         numba.set_num_threads(former)
+        if _one_at_a_time():
+            _alone.release()
+
+
+@functools.cache
+def _one_at_a_time() -> bool:
+    return bool(numba.threading_layer() == "workqueue")
+
+
+_alone = threading.Lock()
+_inherited = False
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = parallel._is_initialized
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
