@@ -209,7 +209,7 @@ def problems(draw, dtypes=any_dtypes, axes=("samples", "samples", "image", "filt
     dilation = draw(_one_or_two(3))
     mode = draw(st.sampled_from(tuple(oracle.MODES)))
     padding = _padding(draw, kernel, oracle.pair(dilation))
-    room = {"small": (6, 6), "wide": (3, 40), "deep": (1, 16)}[regime]
+    room = {"small": (6, 6), "wide": (3, 40), "deep": (1, 15)}[regime]
     size = []
     for axis in (0, 1):
         least = _smallest(padding, axis, kernel[axis], oracle.pair(dilation)[axis], mode)
@@ -217,8 +217,9 @@ def problems(draw, dtypes=any_dtypes, axes=("samples", "samples", "image", "filt
 
     if axes == "samples":
         groups = draw(st.integers(1, 4))
-        most = {"small": 4, "wide": 2, "deep": 40 // groups}[regime]
-        in_channels, out_channels = (groups * draw(st.integers(1, most)) for _ in "io")
+        deep = st.sampled_from(((40 // groups, 3), (3, 40 // groups)))
+        most = draw(deep) if regime == "deep" else {"small": (4, 4), "wide": (2, 2)}[regime]
+        in_channels, out_channels = (groups * draw(st.integers(1, n)) for n in most)
         batch = draw(st.sampled_from((None, 1, 2, 3, 0) if empty_batch else (None, 1, 2, 3)))
     else:
         groups, in_channels, batch = 1, 1, None

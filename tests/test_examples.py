@@ -26,9 +26,17 @@ def public_objects():
 OBJECTS = dict(public_objects())
 
 
-@pytest.mark.parametrize("name", OBJECTS)
-def test_docstring_has_an_example_that_runs(name, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def as_before(tmp_path, monkeypatch):
+    """An example may write files, and set the number of threads."""
     monkeypatch.chdir(tmp_path)
+    threads = triconv.get_num_threads()
+    yield
+    triconv.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_docstring_has_an_example_that_runs(name):
     examples = doctest.DocTestFinder(recurse=False).find(OBJECTS[name], name, globs={})
     assert sum(len(test.examples) for test in examples) > 0, f"{name} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -38,9 +46,8 @@ def test_docstring_has_an_example_that_runs(name, tmp_path, monkeypatch):
         assert runner.run(test).failed == 0
 
 
-def test_readme_python_runs(tmp_path, monkeypatch):
+def test_readme_python_runs():
     """All blocks in one namespace, in order, as a reader would type them."""
-    monkeypatch.chdir(tmp_path)
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
