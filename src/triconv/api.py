@@ -301,8 +301,7 @@ def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str 
     axes: list[tuple[int, int]] = [(0, 0)] * image.ndim
     first = image.ndim - (3 if layout == "NHWC" and image.ndim > 2 else 2)
     axes[first : first + 2] = pads
-    names = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-    return np.pad(image.astype(dtype, copy=False), axes, mode=names[mode])  # type: ignore[call-overload]
+    return np.pad(image.astype(dtype, copy=False), axes, mode=arguments.NUMPY_MODES[mode])
 
 
 def flatten_weight(weight: ArrayLike, *, layout: str = "NHWC") -> NDArray[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,12 @@ PADDING_MODES = {
     "constant": "zeros",
     "edge": "replicate",
     "wrap": "circular",
+}
+NUMPY_MODES: dict[str, Literal["constant", "reflect", "edge", "wrap"]] = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
 }
 Pads = tuple[tuple[int, int], tuple[int, int]]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,12 +21,6 @@ from triconv.runtime.memory import human
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 
-NUMPY_MODES: dict[str, Literal["constant", "reflect", "edge", "wrap"]] = {
-    "zeros": "constant",
-    "reflect": "reflect",
-    "replicate": "edge",
-    "circular": "wrap",
-}
 # The last column holds the notes; it needs no name.
 COLUMNS = ("method", "time", "GFLOP/s", "workspace", "packed", "max error", "")
 
@@ -288,7 +282,7 @@ def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any)
     precise = np.result_type(task.dtype, np.float64)
     weight = task.filters(weight).astype(precise, copy=False)
     x = _channels_last(x, task.layout).astype(precise, copy=False)
-    x_pad = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), mode=NUMPY_MODES[task.mode])
+    x_pad = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), mode=arguments.NUMPY_MODES[task.mode])
     (h_out, w_out, c_out), (s_h, s_w), (d_h, d_w) = geometry.output_shape, geometry.stride, geometry.dilation
     y = np.zeros((len(x), h_out, w_out, c_out), precise)
     if bias is not None:

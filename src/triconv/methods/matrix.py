@@ -152,10 +152,10 @@ def reads(axis: Axis, outputs: NDArray[np.int64], mode: str, *, padded: bool) ->
     """Which pixels these outputs of an axis read."""
     taps = axis.taps(outputs)
     sources = taps if padded else axis.sources(taps, mode)
-    # Ranks within each output: taps sorted by pixel, a new rank wherever the pixel changes.
+    # Ranks within each output: taps sorted by pixel, zeros first, a new rank wherever the pixel changes.
     order = np.argsort(sources, axis=1, kind="stable")
     ordered = np.take_along_axis(sources, order, axis=1)
-    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)  # a zero sorts first
+    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)
     ranks = np.empty_like(sources)
     np.put_along_axis(ranks, order, np.cumsum(fresh, axis=1) - 1, axis=1)
     return Reads(fresh.sum(axis=1), sources, ranks)
