@@ -123,18 +123,27 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def sources() -> str:
+    """A digest of the sources that kernels are made of."""
+    found = hashlib.sha256()
+    package = Path(__file__).resolve().parent.parent
+    for path in sorted((*package.glob("kernels/*.py"), *package.glob("runtime/*.py"))):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+# Taken while the package is imported: sources that change later are not those that run here.
+SOURCES = sources()
+
+
 @functools.cache
 def build() -> tuple[str, ...]:
     """Everything outside a kernel that its machine code depends on."""
     from numba.core.registry import cpu_target
 
-    source = hashlib.sha256()
-    package = Path(__file__).resolve().parent.parent
-    for path in sorted((*package.glob("kernels/*.py"), *package.glob("runtime/*.py"))):
-        source.update(path.name.encode() + path.read_bytes())
     target = cpu_target.target_context.codegen().magic_tuple()
     versions = (numba.__version__, llvmlite.__version__, np.__version__, platform.python_version())
-    return (*map(str, target), *versions, source.hexdigest())
+    return (*map(str, target), *versions, SOURCES)
 
 
 def trusted() -> Path:
