@@ -251,9 +251,7 @@ def im2col(
         )
         flat = np.ascontiguousarray(image, made.dtype).reshape(-1)
         kernel = patch_kernels.matrix(made.dtype.name)
-        kernel(
-            common.threads_for(y.size), flat, *common.maps(made), y.reshape(-1), np.zeros(1, np.int64), record
-        )
+        kernel(common.threads_for(y.size), flat, *common.maps(made), y.reshape(-1), record)
     return y.astype(made.result, copy=False)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 
 from triconv.kernels import loops, multiply, pack
-from triconv.kernels.simd import Tile, address, claim
+from triconv.kernels.simd import ALIGNED, Tile, address, clear
+from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 
@@ -16,16 +17,19 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 def kernel(orientation: str, tile: Tile) -> Kernel:
     """Loops over chunks of filters, samples and blocks of patches."""
     product = getattr(multiply, orientation)(tile)
+    size = np.dtype(tile.dtype).itemsize
     by_lines = orientation == "columns"
-    patches, patch_lines = pack.patches, pack.patch_lines
+    patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)
 
-    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, counter, loops, workers):
+    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, loops, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
             pixels = p.out_height * p.out_width
-            start = worker * p.share
-            task = claim(counter)
+            start = worker * p.share + -address(data, 0) % ALIGNED // size
+            # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
+            clear(address(data, start), p.share * size)
+            task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 rest, piece = divmod(task, p.pieces)
                 chunk, n = divmod(rest, p.batch)
@@ -55,7 +59,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                     )
                 at = n * p.y_sample + first * p.y_pixel
                 product(address(data, start), offsets, 1, count, steps, weight, bias, y, at, begin, end, p)
-                task = claim(counter)
+                task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)
     out = writes(dtype)
@@ -63,7 +67,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         f"im2col_{orientation}_{tile}",
         im2col,
         reads(dtype),
-        *(int64s, int64s, int64s, int64s, out, out, out, out, int64s, loops.TYPE),
+        *(int64s, int64s, int64s, int64s, out, out, out, out, loops.TYPE),
     )
 
 
@@ -72,11 +76,11 @@ def matrix(dtype: str) -> Kernel:
     """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``."""
     patches = pack.patches
 
-    def patch_matrix(x, rows, columns, y, counter, loops, workers):
-        for _worker in prange(workers):
+    def patch_matrix(x, rows, columns, y, loops, counters, workers):
+        for worker in prange(workers):
             p = loops[0]
             pixels = p.out_height * p.out_width
-            task = claim(counter)
+            task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 n, piece = divmod(task, p.pieces)
                 first = piece * p.pixels
@@ -99,9 +103,9 @@ def matrix(dtype: str) -> Kernel:
                     channel,
                     p,
                 )
-                task = claim(counter)
+                task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)
     return Kernel(
-        f"patch_matrix_{dtype}", patch_matrix, reads(kind), int64s, int64s, writes(kind), int64s, loops.TYPE
+        f"patch_matrix_{dtype}", patch_matrix, reads(kind), int64s, int64s, writes(kind), loops.TYPE
     )

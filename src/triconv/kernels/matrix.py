@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 
 from triconv.kernels import loops
-from triconv.kernels.simd import Tile, address, claim, columns_tile
+from triconv.kernels.simd import Tile, address, columns_tile
+from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 
@@ -31,14 +32,14 @@ def assemble(dtype: str, index: str) -> Kernel:
         indptr,
         indices,
         data,
-        counter,
         loops,
+        counters,
         workers,
     ):
-        for _ in prange(workers):
+        for worker in prange(workers):
             p = loops[0]
             total = p.out_height * p.out_width * p.filters
-            task = claim(counter)
+            task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 for n in range(task * p.rows, min((task + 1) * p.rows, total)):
                     i = n // p.y_row % p.out_height
@@ -67,14 +68,14 @@ def assemble(dtype: str, index: str) -> Kernel:
                                     indices[rank + c * channel_step] = place + c * p.x_channel
                                     data[rank + c * channel_step] += weight[tap + c]
                             tap += deep
-                task = claim(counter)
+                task = take(counters, worker, workers, p.tasks)
 
     entry, integer = np.dtype(dtype), np.dtype(index)
     return Kernel(
         f"assemble_{dtype}_{index}",
         assemble,
         *(int64s, int64s, int64s, int64s, int64s, int64s, reads(entry)),
-        *(writes(integer), writes(integer), writes(entry), int64s, loops.TYPE),
+        *(writes(integer), writes(integer), writes(entry), loops.TYPE),
     )
 
 
@@ -82,23 +83,23 @@ def assemble(dtype: str, index: str) -> Kernel:
 def interleave(dtype: str, width: int) -> Kernel:
     """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last."""
 
-    def interleave(x, data, counter, loops, first, samples, workers):
-        for _ in prange(workers):
+    def interleave(x, data, loops, first, samples, counters, workers):
+        for worker in prange(workers):
             p = loops[0]
-            task = claim(counter)
+            task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 for n in range(task * p.rows, min((task + 1) * p.rows, p.x_sample)):
                     for s in range(samples):
                         data[n * width + s] = x[(first + s) * p.x_sample + n]
                     for s in range(samples, width):
                         data[n * width + s] = 0
-                task = claim(counter)
+                task = take(counters, worker, workers, p.tasks)
 
     entry = np.dtype(dtype)
     return Kernel(
         f"interleave_{dtype}_{width}",
         interleave,
-        *(reads(entry), writes(entry), int64s, loops.TYPE, loops.INTEGER, loops.INTEGER),
+        *(reads(entry), writes(entry), loops.TYPE, loops.INTEGER, loops.INTEGER),
     )
 
 
@@ -109,11 +110,11 @@ def product(tile: Tile, index: str) -> Kernel:
     micro = columns_tile(tile, 8 * integer.itemsize)
     width = tile.width
 
-    def product(x, indptr, indices, data, bias, y, counter, loops, first, samples, workers):
-        for _ in prange(workers):
+    def product(x, indptr, indices, data, bias, y, loops, first, samples, counters, workers):
+        for worker in prange(workers):
             p = loops[0]
             total = indptr.shape[0] - 1
-            task = claim(counter)
+            task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 for n in range(task * p.rows, min((task + 1) * p.rows, total)):
                     start = indptr[n]
@@ -130,12 +131,12 @@ def product(tile: Tile, index: str) -> Kernel:
                         1,
                         total,
                     )
-                task = claim(counter)
+                task = take(counters, worker, workers, p.tasks)
 
     entry = np.dtype(tile.dtype)
     return Kernel(
         f"product_{tile}_{index}",
         product,
         *(reads(entry), reads(integer), reads(integer), reads(entry), reads(entry)),
-        *(writes(entry), int64s, loops.TYPE, loops.INTEGER, loops.INTEGER),
+        *(writes(entry), loops.TYPE, loops.INTEGER, loops.INTEGER),
     )

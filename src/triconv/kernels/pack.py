@@ -8,55 +8,83 @@ from ``inside_first`` to ``inside_last`` show the input's own in order, and are 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numba import prange
 
 from triconv.kernels import loops
-from triconv.kernels.simd import address, copy
+from triconv.kernels.simd import address, clear, copy, strided_copy
+from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, inline, reads, writes
 
 STRIP = 16  # channels of one tap that are turned at a time: two strips fit the first-level cache
 
 
-@inline
-def band(data, start, x, sample, rows, columns, places, first, count, p):
-    """Copy ``count`` padded rows from ``first`` on; padded column ``c`` goes to ``places[c]`` of its row."""
-    lines = columns.shape[0]
-    left, right = p.inside_first, p.inside_last
-    size = data.itemsize
-    # Read once: a store might change the record, as far as the compiler knows.
-    channels, phases = p.channels, p.phases
-    x_column, x_channel, data_column, data_channel = p.x_column, p.x_channel, p.data_column, p.data_channel
-    for r in range(count):
-        row = rows[first + r]
-        to = start + r * p.data_row
-        source = sample + row * p.x_row
-        inside = row >= 0
-        if inside and right > left:
-            if x_channel == 1 and data_channel == 1 and x_column == channels:
-                length = (right - left) * channels
-                copy(address(data, to + places[left]), address(x, source), length * size)
-            elif x_column == 1 and data_column == 1 and phases == 1:
-                for c in range(channels):
-                    target = address(data, to + c * data_channel + left)
-                    copy(target, address(x, source + c * x_channel), (right - left) * size)
-            else:
-                for c in range(channels):
-                    there = source + c * x_channel
-                    for phase in range(min(phases, right - left)):
-                        target = to + c * data_channel + places[left + phase]
-                        for n in range((right - left - phase + phases - 1) // phases):
-                            data[target + n * data_column] = x[there + (phase + n * phases) * x_column]
-        for n in range(lines - (right - left) if inside else lines):
-            line = n if n < left or not inside else n + right - left
-            column = columns[line]
-            target = to + places[line]
-            for c in range(channels):
-                shown = inside and column >= 0
-                data[target + c * data_channel] = (
-                    x[source + column * x_column + c * x_channel] if shown else 0
-                )
+@functools.cache
+def band(dtype: str, lanes: int) -> Any:
+    """The copy of a band of rows, for one dtype and vectors of so many lanes."""
+    strided = strided_copy(dtype, lanes)
+    size = np.dtype(dtype).itemsize
+
+    @inline
+    def band(data, start, x, sample, rows, columns, places, first, count, p):
+        """Copy ``count`` padded rows from ``first`` on, each padded column ``c`` to ``places[c]``."""
+        lines = columns.shape[0]
+        left, right = p.inside_first, p.inside_last
+        # Read once: a store might change the record, as far as the compiler knows.
+        channels, phases = p.channels, p.phases
+        x_column, x_channel, data_column, data_channel = (
+            p.x_column,
+            p.x_channel,
+            p.data_column,
+            p.data_channel,
+        )
+        last = data_channel == 1 and data_column == channels
+        for r in range(count):
+            row = rows[first + r]
+            to = start + r * p.data_row
+            if row < 0:
+                if last:
+                    clear(address(data, to), lines * channels * size)
+                else:
+                    for c in range(channels):
+                        clear(address(data, to + c * data_channel), p.data_row * size)
+                continue
+            source = sample + row * p.x_row
+            if right > left:
+                if last and x_channel == 1 and x_column == channels:
+                    length = (right - left) * channels
+                    copy(address(data, to + places[left]), address(x, source), length * size)
+                elif data_column == 1:
+                    for c in range(channels):
+                        for phase in range(min(phases, right - left)):
+                            strided(
+                                address(data, to + c * data_channel + places[left + phase]),
+                                address(x, source + c * x_channel + phase * x_column),
+                                (right - left - phase + phases - 1) // phases,
+                                phases * x_column,
+                            )
+                else:
+                    for c in range(channels):
+                        target = to + places[left] + c * data_channel
+                        there = source + c * x_channel
+                        for n in range(right - left):
+                            data[target + n * data_column] = x[there + n * x_column]
+            for n in range(lines - (right - left)):
+                line = n if n < left else n + right - left
+                column = columns[line]
+                target = to + places[line]
+                if last and column < 0:
+                    clear(address(data, target), channels * size)
+                elif last and x_channel == 1:
+                    copy(address(data, target), address(x, source + column * x_column), channels * size)
+                else:
+                    for c in range(channels):
+                        there = source + column * x_column + c * x_channel
+                        data[target + c * data_channel] = x[there] if column >= 0 else 0
+
+    return band
 
 
 @inline
@@ -96,50 +124,59 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
             i, j = i + 1, 0
 
 
-@inline
-def patch_lines(data, start, x, sample, rows, columns, first, count, p):
-    """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
-    size = data.itemsize
-    stride, x_column = p.stride_width, p.x_column
-    straight = x_column == 1 and stride == 1
-    for each in range(p.channels * p.kernel_height * p.kernel_width):
-        rest, v = divmod(each, p.kernel_width)
-        channel, u = divmod(rest, p.kernel_height)
-        g, c = divmod(channel, p.group_channels)
-        line = start + g * p.data_group + ((u * p.kernel_width + v) * p.group_channels + c) * p.data_row
-        i, j = divmod(first, p.out_width)
-        t = 0
-        while t < count:
-            n = min(count - t, p.out_width - j)
-            r = rows[i * p.stride_height + u * p.dilation_height]
-            source = sample + r * p.x_row + channel * p.x_channel
-            place = j * stride + v * p.dilation_width
-            low, high = 0, 0
-            if straight and r >= 0:
-                low = min(n, max(0, p.inside_first - place))
-                high = max(low, min(n, p.inside_last - place))
-                copy(
-                    address(data, line + t + low),
-                    address(x, source + place + low - p.inside_first),
-                    (high - low) * size,
-                )
-            for m in range(n - (high - low)):
-                at = m if m < low else m + high - low
-                s = columns[place + at * stride]
-                data[line + t + at] = x[source + s * x_column] if r >= 0 and s >= 0 else 0
-            t += n
-            i, j = i + 1, 0
+@functools.cache
+def patch_lines(dtype: str, lanes: int) -> Any:
+    """The copy of patches into lines, for one dtype and vectors of so many lanes."""
+    strided = strided_copy(dtype, lanes)
+    size = np.dtype(dtype).itemsize
+
+    @inline
+    def patch_lines(data, start, x, sample, rows, columns, first, count, p):
+        """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
+        stride, x_column = p.stride_width, p.x_column
+        for each in range(p.channels * p.kernel_height * p.kernel_width):
+            rest, v = divmod(each, p.kernel_width)
+            channel, u = divmod(rest, p.kernel_height)
+            g, c = divmod(channel, p.group_channels)
+            line = start + g * p.data_group + ((u * p.kernel_width + v) * p.group_channels + c) * p.data_row
+            i, j = divmod(first, p.out_width)
+            t = 0
+            while t < count:
+                n = min(count - t, p.out_width - j)
+                r = rows[i * p.stride_height + u * p.dilation_height]
+                if r < 0:
+                    clear(address(data, line + t), n * size)
+                else:
+                    source = sample + r * p.x_row + channel * p.x_channel
+                    place = j * stride + v * p.dilation_width
+                    low = min(n, max(0, (p.inside_first - place + stride - 1) // stride))
+                    high = max(low, min(n, (p.inside_last - place + stride - 1) // stride))
+                    strided(
+                        address(data, line + t + low),
+                        address(x, source + (place + low * stride - p.inside_first) * x_column),
+                        high - low,
+                        stride * x_column,
+                    )
+                    for m in range(n - (high - low)):
+                        at = m if m < low else m + high - low
+                        s = columns[place + at * stride]
+                        data[line + t + at] = x[source + s * x_column] if s >= 0 else 0
+                t += n
+                i, j = i + 1, 0
+
+    return patch_lines
 
 
 @functools.cache
 def filters(dtype: str) -> Kernel:
     """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
 
-    def filters(weight, bias, packed, start, loops, workers):
+    def filters(weight, bias, packed, start, loops, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
-            for block in range(worker * blocks // workers, (worker + 1) * blocks // workers):
+            block = take(counters, worker, workers, blocks)
+            while block < blocks:
                 group, part = divmod(block, p.group_blocks)
                 first = group * p.group_filters + part * p.width
                 count = min(p.width, p.group_filters - part * p.width)
@@ -156,6 +193,7 @@ def filters(dtype: str) -> Kernel:
                                     at = source + (strip + c) * p.w_channel
                                     packed[to + c * p.width + lane] = weight[at] if lane < count else 0
                             to += depth * p.width
+                block = take(counters, worker, workers, blocks)
 
     kind = np.dtype(dtype)
     return Kernel(

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from triconv.kernels import loops
 from triconv.kernels import pack as kernels
-from triconv.kernels.simd import Tile
+from triconv.kernels.simd import ALIGNED, Tile
 from triconv.problem import Problem
 from triconv.runtime import threads
 from triconv.runtime.machine import Machine
 
 BAND = 256 << 10  # bytes of input that a task works on: a part of the second-level cache
+PAGE = 4096  # rows that lie this far apart would fight for one set of the first-level cache
 SERIAL = 200_000  # operations under which a call stays in its own thread
 PARALLEL_PACK = 1 << 16  # packed weights from which threads share the packing
 PIXELS = 14  # pixels in a tile at most: more pointers to pixels than this do not stay in registers
@@ -128,12 +129,36 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
     kernel = kernels.filters(dtype.name)
 
     def pack(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-        packed, start = np.empty(size, dtype), np.empty(filters, dtype)
+        packed, start = aligned(size, dtype), aligned(filters, dtype)
         workers = threads.get_num_threads() if size > PARALLEL_PACK else 1
         kernel(workers, np.ascontiguousarray(weight, dtype).reshape(-1), bias, packed, start, record)
         return Packed(packed, start)
 
     return pack
+
+
+def aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A new array whose first element starts a line of the cache, so that vectors do not straddle two."""
+    held = np.empty(count + ALIGNED // dtype.itemsize, dtype)
+    first = -held.ctypes.data % ALIGNED // dtype.itemsize
+    return held[first : first + count]
+
+
+def workspace(problem: Problem, workers: int, share: int) -> NDArray[Any]:
+    """What workers pack into, with room for the kernel to start at a line of the cache."""
+    return np.empty(workspace_bytes(problem, workers, share) // problem.dtype.itemsize, problem.dtype)
+
+
+def workspace_bytes(problem: Problem, workers: int, share: int) -> int:
+    """Bytes of the workspace for so many elements a worker."""
+    return workers * share * problem.dtype.itemsize + (ALIGNED if share else 0)
+
+
+def spread(length: int, dtype: np.dtype[Any]) -> int:
+    """Elements from row to row: whole lines of the cache, but no whole pages, which share a set of it."""
+    line = ALIGNED // dtype.itemsize
+    row = rounded(length, line)
+    return row + line if row * dtype.itemsize % PAGE == 0 else row
 
 
 def tiled(total: int, piece: int, tile: int) -> int:

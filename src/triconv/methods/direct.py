@@ -48,7 +48,7 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     line = row = w.padded * g.in_channels
     if orientation in PLANES:
         # Columns of the same phase of the stride lie side by side, one plane a channel.
-        line = common.rounded(w.padded, w.stride)
+        line = w.stride * common.spread(-(-w.padded // w.stride), problem.dtype)
         row = line * g.in_channels
     most = max(1, common.BAND // (row * h.stride * problem.dtype.itemsize))
     fair = -(-h.out * max(1, problem.batch) // common.TASKS)
@@ -66,7 +66,7 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
         and (orientation == "channels" or (orientation == "depth" and g.in_channels % tile.width == 0))
         and (h.out - (pieces - 1) * rows) * w.out >= tile.rows
     )
-    share = ((rows - 1) * h.stride + h.reach) * row + tile.width
+    share = common.spread(((rows - 1) * h.stride + h.reach) * row + tile.width, problem.dtype)
     return Schedule(
         orientation, tile, rows, pieces, chunk, chunks, not in_place, line, 0 if in_place else share
     )
@@ -127,7 +127,7 @@ def packed_bytes(problem: Problem, plan: Schedule) -> int:
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
-    return workers * plan.share * problem.dtype.itemsize
+    return common.workspace_bytes(problem, workers, plan.share)
 
 
 def packer(problem: Problem, plan: Schedule) -> Packer:
@@ -203,8 +203,8 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
     kernel = kernels.kernel(plan.orientation, plan.tile)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
-        data = np.empty(workers * plan.share, problem.dtype)
-        kernel(workers, x, *indices, packed.weight, packed.bias, y, data, np.zeros(1, np.int64), record)
+        data = common.workspace(problem, workers, plan.share)
+        kernel(workers, x, *indices, packed.weight, packed.bias, y, data, record)
 
     return run
 

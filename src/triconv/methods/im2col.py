@@ -16,7 +16,6 @@ from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
 MOST = 8 << 20  # bytes of patches that a worker holds at most, unless one tile of them is larger
-PAGE = 4096  # patches that lie this far apart would fight for one set of the first-level cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     orientation, tile = common.vectors(problem, machine)
     size = problem.dtype.itemsize
     length = g.patch_size * g.groups
-    row = length + (64 // size if length * size % PAGE == 0 else 0)
+    row = common.spread(length, problem.dtype)
     total = h.out * w.out
     step = tile.rows if orientation == "channels" else tile.width
     fair = -(-total * max(1, problem.batch) // common.TASKS)
@@ -57,8 +56,8 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
         problem, g.groups, tile.width if orientation == "channels" else tile.rows, pieces
     )
     if orientation == "columns":
-        row = pixels
-    share = pixels * row if orientation == "channels" else length * row + tile.width
+        row = common.spread(pixels, problem.dtype)
+    share = common.spread((pixels if orientation == "channels" else length) * row + tile.width, problem.dtype)
     return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
 
 
@@ -84,7 +83,7 @@ def packed_bytes(problem: Problem, plan: Schedule) -> int:
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
-    return workers * plan.share * problem.dtype.itemsize
+    return common.workspace_bytes(problem, workers, plan.share)
 
 
 def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
@@ -129,8 +128,8 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
     kernel = kernels.kernel(plan.orientation, plan.tile)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
-        data = np.empty(workers * plan.share, problem.dtype)
-        kernel(workers, x, *indices, packed.weight, packed.bias, y, data, np.zeros(1, np.int64), record)
+        data = common.workspace(problem, workers, plan.share)
+        kernel(workers, x, *indices, packed.weight, packed.bias, y, data, record)
 
     return run
 

@@ -121,10 +121,8 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
         for first in range(0, problem.batch, width):
             samples = min(width, problem.batch - first)
             if width > 1:
-                interleave(workers, x, data, np.zeros(1, np.int64), pixels, first, samples)
-            product(
-                workers, data, *packed.weight, packed.bias, y, np.zeros(1, np.int64), rows, first, samples
-            )
+                interleave(workers, x, data, pixels, first, samples)
+            product(workers, data, *packed.weight, packed.bias, y, rows, first, samples)
 
     return run
 
@@ -212,6 +210,6 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     kernel(
         workers,
         *(common.flat(table) for axis in (h, w) for table in axis),
-        *(filters, indptr, indices, data, np.zeros(1, np.int64), record),
+        *(filters, indptr, indices, data, record),
     )
     return CSR(indptr, indices, data)

@@ -15,6 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from triconv.runtime import cache, threads
 
+LINE = 8  # int64s in a line of the cache: counters that lie further apart do not disturb each other
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 int64s = types.Array(types.int64, 1, "C")
@@ -38,21 +39,23 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
 class Kernel:
     """Loops over arrays, compiled for one signature on first use.
 
-    The last argument of every kernel is ``workers``, the trip count of its one parallel loop.
+    The last two arguments of every kernel are ``counters``, zeros of which each worker has a line of the
+    cache, and ``workers``, the trip count of its one parallel loop.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], *signature: Any) -> None:
         self.name = name
         self.function = function
-        self.signature = types.void(*signature, types.int64)
+        self.signature = types.void(*signature, int64s, types.int64)
 
     def __call__(self, workers: int, *arrays: Any) -> None:
         """Run with that many workers; one means the serial twin, in the calling thread."""
+        counters = np.zeros(workers * LINE, np.int64)
         if workers == 1:
-            self.serial(*arrays, 1)
+            self.serial(*arrays, counters, 1)
             return
         with threads.section(workers) as entered:
-            (self.parallel if entered else self.serial)(*arrays, workers)
+            (self.parallel if entered else self.serial)(*arrays, counters, workers)
 
     @functools.cached_property
     def serial(self) -> Callable[..., Any]:
