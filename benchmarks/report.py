@@ -59,9 +59,9 @@ class Row:
 
 
 def read(path):
-    """Ceilings, the grid, what "auto" takes on it, and the contests of a run."""
+    """Ceilings, the grid, what "auto" takes on it, the contests of a run, and the library against itself."""
     found = json.loads(Path(path).read_text("utf-8"))
-    ceilings, grid, chosen, contests = {}, {}, {}, defaultdict(list)
+    ceilings, grid, chosen, contests, itself = {}, {}, {}, defaultdict(list), []
     for entry in found["benchmarks"]:
         info, seconds, least = entry["extra_info"], entry["stats"]["median"], entry["stats"]["min"]
         match info.get("kind"):
@@ -77,7 +77,9 @@ def read(path):
             case "contest":
                 everyone = {info["first"]: seconds, **info["seconds"]}
                 contests[info["suite"]].append(Contest(parse(info["line"]), everyone, info["fma_rate"]))
-    return found, ceilings, grid, chosen, dict(contests)
+            case "itself":
+                itself.append(info)
+    return found, ceilings, grid, chosen, dict(contests), itself
 
 
 def duels(name, contests):
@@ -183,6 +185,18 @@ def suite_lines(name, contests):
     return lines
 
 
+def itself_lines(itself):
+    if not itself:
+        return []
+    rows = []
+    for info in itself:
+        most, least, value = info["most"], info["least"], info["value"]
+        met = value <= most if least is None else value >= least
+        bar = f"at most {most:g}" if least is None else f"at least {least:g}"
+        rows.append([info["question"], format_digits(value), bar, "yes" if met else "no"])
+    return ["## Against itself", "", *table(["", "measured", "bar", "met"], rows)]
+
+
 def auto_line(grid, chosen):
     """How often "auto" takes the fastest method, and what it loses where it does not."""
     losses = []
@@ -236,11 +250,12 @@ def grid_lines(grid, chosen, ceilings):
 
 def main(path):
     folder = Path(path).parent
-    found, ceilings, grid, chosen, contests = read(path)
+    found, ceilings, grid, chosen, contests, itself = read(path)
     lines = machine_lines(found, ceilings) + summary_lines(contests)
     for name in SUITES:
         if name in contests:
             lines += suite_lines(name, contests[name])
+    lines += itself_lines(itself)
     lines += grid_lines(grid, chosen, ceilings)
     (folder / "report.md").write_text("\n".join(lines), "utf-8")
 

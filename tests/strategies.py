@@ -323,5 +323,11 @@ SIZES = {
     "large": Problem((40, 45), (3, 3), 16, 33, padding=1, bias_dtype="float32", batch=2).of("float32"),
     "large, complex": Problem((40, 45), (3, 3), 8, 17, padding=1, stride=(1, 2)).of("complex64"),
     "large, one channel": Problem((600, 701), (5, 5), padding="same", padding_mode="reflect").of("float32"),
+    "large, depthwise": Problem((30, 61), (3, 3), 40, 40, groups=40, padding=1).of("float32"),
+    "large, depthwise, stride": Problem((33, 70), (5, 5), 24, 24, 2, 2, groups=24, batch=2),
+    "large, few channels": Problem((41, 90), (7, 7), 3, 3, groups=3, padding="same").of("float32"),
+    "large, small groups": Problem((30, 61), (3, 4), 24, 24, 1, (0, 2), (2, 1), groups=6).of("complex64"),
+    "large, bank": Problem((37, 120), (5, 5), 1, 8, padding=2).of("float32"),
+    "large, one channel, stride": Problem((61, 412), (3, 3), stride=2, padding=1, layout="NCHW"),
     "large, groups": Problem((65, 66), (3, 2), 24, 48, 2, "full", 2, groups=3, layout="NCHW"),
 }

@@ -21,6 +21,7 @@ from triconv.runtime.machine import machine
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+PLAIN = frozenset((int, str))  # types of keywords by which a call is found again
 PIXELS = 256  # patches that one task of im2col() copies
 
 
@@ -108,33 +109,42 @@ def conv2d(
     (32, 32, 8)
     """
     where = "conv2d"
-    image, filters = arguments.array(where, "x", x), arguments.array(where, "weight", weight)
-    start = arguments.bias_array(where, bias)
-    result = arguments.result_dtype(image, filters, start)
-    shapes = image.shape, filters.shape, None if start is None else np.shape(start)
+    image = x if type(x) is np.ndarray else arguments.array(where, "x", x)
+    filters = weight if type(weight) is np.ndarray else arguments.array(where, "weight", weight)
+    start = bias if bias is None else arguments.bias_array(where, bias)
     keywords = stride, padding, dilation, groups, padding_mode, layout, method
-    if all(map(is_plain, keywords)):
-        prepared = known(where, *shapes, result, *keywords)
-    else:
-        prepared = known.__wrapped__(where, *shapes, result, *keywords)
+    # Keywords that are equal and mean the same: 1 is also True and 1.0, which are refused.
+    same = PLAIN.issuperset(map(type, keywords)) or all(map(is_plain, keywords))
+    prepared = (known if same else known.__wrapped__)(
+        where, image.shape, image.dtype, filters.shape, filters.dtype, *signature(start), *keywords
+    )
     y = prepared.result(where, out, (x, weight, bias, image, filters, start))
     prepared.run(prepared.pack(where, filters, start), image, y)
     return y
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a keyword equals only what means the same: 1 is also True and 1.0, which are refused."""
+    """Whether a keyword is an int, a word, or a tuple of such."""
     kind = type(value)
-    return kind is int or kind is str or (kind is tuple and all(map(is_plain, value)))
+    return kind in PLAIN or (kind is tuple and all(map(is_plain, value)))
+
+
+def signature(bias: Any) -> tuple[Shape | None, Any]:
+    """A bias's shape, and its dtype; for a plain Python number, which widens no dtype, its type."""
+    if bias is None:
+        return None, None
+    return (bias.shape, bias.dtype) if isinstance(bias, np.ndarray) else ((), type(bias))
 
 
 @functools.lru_cache(maxsize=1024)
 def known(
     where: str,
     x_shape: Shape,
+    x_dtype: np.dtype[Any],
     weight_shape: Shape,
+    weight_dtype: np.dtype[Any],
     bias_shape: Shape | None,
-    result: np.dtype[Any],
+    bias_dtype: Any,
     stride: Any,
     padding: Any,
     dilation: Any,
@@ -143,7 +153,13 @@ def known(
     layout: Any,
     method: Any,
 ) -> Prepared:
-    """Check a convolution's shapes and keywords and prepare it; kept, so that a second call finds it."""
+    """Check a convolution's shapes, dtypes and keywords and prepare it; kept, so a second call finds it."""
+    arguments.supported(where, "x", x_dtype)
+    arguments.supported(where, "weight", weight_dtype)
+    weak = isinstance(bias_dtype, type)
+    # Byte order aside, which arrays keep until they are copied.
+    dtypes = [d.newbyteorder("=") for d in (x_dtype, weight_dtype, bias_dtype) if isinstance(d, np.dtype)]
+    result = arguments.result_dtype(*dtypes, bias_dtype(0) if weak else None)
     made = problem(
         where,
         x_shape,

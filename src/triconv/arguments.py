@@ -197,11 +197,16 @@ def array(where: str, name: str, value: Any) -> NDArray[Any]:
             made = np.asarray(value)
         except (ValueError, TypeError, RuntimeError) as error:
             raise TypeError(f"{where}: {name} is not an array: {error}") from None
-    if not is_supported(made.dtype):
-        raise TypeError(f"{where}: {name} has dtype {made.dtype}, expected {DTYPES}")
+    supported(where, name, made.dtype)
     if not made.dtype.isnative:
         made = made.astype(made.dtype.newbyteorder("="))
     return made
+
+
+def supported(where: str, name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse an array of a dtype that the library does not take."""
+    if not is_supported(dtype):
+        raise TypeError(f"{where}: {name} has dtype {dtype}, expected {DTYPES}")
 
 
 def is_supported(dtype: np.dtype[Any]) -> bool:

@@ -37,13 +37,32 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                 lines = min(p.rows, p.out_height - line)
                 at = n * p.y_sample + line * p.out_width * p.y_pixel
                 top = line * p.stride_height
-                if p.packs:
-                    height = (lines - 1) * p.stride_height + (p.kernel_height - 1) * p.dilation_height + 1
-                    band(data, start, x, n * p.x_sample, rows, columns, places, top, height, p)
-                    begin = address(data, start)
-                else:
-                    begin = address(x, n * p.x_sample + top * p.x_row)
-                product(begin, offsets, lines, p.out_width, steps, weight, bias, y, at, first, last, p)
+                reach = (p.kernel_height - 1) * p.dilation_height + 1
+                height = (lines - 1) * p.stride_height + reach
+                # Tiles of rows read all of their rows, also where fewer are asked for.
+                bottom = top + ((p.rows if p.edge > 0 else lines) - 1) * p.stride_height + reach
+                inside = p.middle > 0 and top >= p.inside_top and bottom <= p.inside_bottom
+                # The middle is read where it lies; the sides, and all of a band at an end, with their border.
+                for part in range(3 if inside and p.edge > 0 else 1):
+                    low, length = 0, p.out_width
+                    if inside:
+                        low = 0 if part == 1 else p.edge if part == 0 else p.edge + p.middle
+                        length = p.edge if part == 1 else p.middle if part == 0 else p.out_width - low
+                    left = low * p.stride_width
+                    if inside and part == 0:
+                        place = (top - p.inside_top) * p.x_row + (left - p.inside_first) * p.x_column
+                        begin, row = address(x, n * p.x_sample + place), p.x_row
+                        depth = p.group_channels * p.x_channel
+                    else:
+                        right = left + (length - 1) * p.stride_width
+                        right += (p.kernel_width - 1) * p.dilation_width + 1
+                        sample = n * p.x_sample
+                        band(data, start, x, sample, rows, columns, places, top, height, left, right, p)
+                        begin, row, depth = address(data, start), p.data_row, p.data_group
+                    to = at + low * p.y_pixel
+                    product(
+                        begin, row, depth, offsets, lines, length, steps, weight, bias, y, to, first, last, p
+                    )
                 task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)

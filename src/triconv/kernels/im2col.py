@@ -21,7 +21,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)
 
-    def im2col(x, rows, columns, offsets, steps, weight, bias, y, data, loops, counters, workers):
+    def im2col(x, rows, columns, steps, weight, bias, y, data, loops, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
@@ -58,7 +58,22 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                         p,
                     )
                 at = n * p.y_sample + first * p.y_pixel
-                product(address(data, start), offsets, 1, count, steps, weight, bias, y, at, begin, end, p)
+                product(
+                    address(data, start),
+                    0,
+                    p.data_group,
+                    steps,
+                    1,
+                    count,
+                    steps,
+                    weight,
+                    bias,
+                    y,
+                    at,
+                    begin,
+                    end,
+                    p,
+                )
                 task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)
@@ -67,7 +82,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         f"im2col_{orientation}_{tile}",
         im2col,
         reads(dtype),
-        *(int64s, int64s, int64s, int64s, out, out, out, out, loops.TYPE),
+        *(int64s, int64s, int64s, out, out, out, out, loops.TYPE),
     )
 
 

@@ -19,9 +19,10 @@ FIELDS = (
     # weight by row, column, channel of a filter
     "w_row", "w_column", "w_channel",
     # padded columns that show the input's own columns in order
-    "inside_first", "inside_last",
+    "inside_first", "inside_last", "inside_top", "inside_bottom",
     # what a worker packs: a band of rows, or a block of patches
-    "packs", "share", "rows", "pixels", "data_row", "data_column", "phases", "data_channel", "data_group",
+    "edge", "middle", "share", "rows", "pixels", "phases",
+    "data_row", "data_column", "data_pixel", "data_channel", "data_group",
     # the reduction: runs or taps
     "steps", "run", "scale",
     # packed weights, and the split of the work into tasks

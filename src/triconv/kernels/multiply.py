@@ -1,4 +1,8 @@
-"""Packed data times packed weights, tile by tile: where direct and im2col meet."""
+"""Data times packed weights, tile by tile: where direct and im2col meet.
+
+Every product goes over ``lines`` rows of ``length`` output pixels. Its ``data`` is the address of what the
+first of them reads; ``row`` and ``depth`` are its elements between rows and between groups.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,70 @@ from typing import Any
 
 import numpy as np
 
-from triconv.kernels.simd import Tile, address, channels_tile, columns_tile, depth_tile, rows_tile
+from triconv.kernels.simd import (
+    Tile,
+    address,
+    channels_tile,
+    columns_tile,
+    depth_tile,
+    flat_tile,
+    rows_tile,
+)
 from triconv.runtime.jit import inline
 
 
 @functools.cache
 def channels(tile: Tile) -> Any:
-    """Vectors over output channels: ``lines * length`` pixels, found through ``offsets``."""
-    micro = channels_tile(tile)
+    """Vectors over output channels: tiles of pixels of a row."""
+    micro = channels_tile(tile, False)
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        for block in range(first, last):
+            group, part = divmod(block, p.group_blocks)
+            m = group * p.group_filters + part * width
+            filters = min(width, p.group_filters - part * width)
+            for line in range(lines):
+                begin = group * depth + line * p.stride_height * row
+                for start in range(0, length, n_pixels):
+                    # The last tile starts early and computes a few pixels again.
+                    pixel = max(0, min(start, length - n_pixels))
+                    micro(
+                        data + (begin + pixel * p.data_pixel) * size,
+                        p.data_pixel,
+                        address(steps, 0),
+                        p.steps,
+                        p.run,
+                        address(weight, block * p.block_size),
+                        address(bias, block * width),
+                        address(y, at + (line * p.out_width + pixel) * p.y_pixel + m * p.y_filter),
+                        min(n_pixels, length),
+                        filters,
+                        p.y_pixel,
+                        p.y_filter,
+                    )
+
+    return multiply
+
+
+@functools.cache
+def wrapped(tile: Tile) -> Any:
+    """As `channels`, tiles going on from row to row: ``lines * length`` pixels, found through ``offsets``."""
+    micro = channels_tile(tile, True)
+    n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
+
+    @inline
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         pixels = lines * length
         for block in range(first, last):
             group, part = divmod(block, p.group_blocks)
             m = group * p.group_filters + part * width
             filters = min(width, p.group_filters - part * width)
             for start in range(0, pixels, n_pixels):
-                # The last tile starts early and computes a few pixels again.
                 pixel = max(0, min(start, pixels - n_pixels))
                 micro(
-                    data + group * p.data_group * size,
+                    data + group * depth * size,
                     address(offsets, pixel),
                     address(steps, 0),
                     p.steps,
@@ -52,14 +98,14 @@ def columns(tile: Tile) -> Any:
     n_filters, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         for block in range(first, last):
             group, part = divmod(block, p.group_blocks)
             m = group * p.group_filters + part * n_filters
             filters = min(n_filters, p.group_filters - part * n_filters)
             for line in range(lines):
-                begin = group * p.data_group + offsets[line]
-                pixel = line * length
+                begin = group * depth + line * p.stride_height * row
+                pixel = line * p.out_width
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
@@ -81,29 +127,30 @@ def columns(tile: Tile) -> Any:
 @functools.cache
 def rows(tile: Tile) -> Any:
     """Vectors over pixels, several output rows of one filter at a time."""
-    micro = rows_tile(tile)
+    micro, known = rows_tile(tile), tile.kernel > 1
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         for m in range(first, last):
             group = m // p.group_filters
-            for line in range(0, lines, n_lines):
-                begin = group * p.data_group + offsets[line]
+            for start in range(0, lines, n_lines):
+                line = max(0, min(start, lines - n_lines))
+                begin = group * depth + line * p.stride_height * row
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
-                        p.data_row,
+                        row if known else row * p.stride_height,
+                        1 if known else p.kernel_height,
+                        row * p.dilation_height,
                         address(steps, 0),
                         p.steps,
-                        p.kernel_height,
-                        p.stride_height,
                         address(weight, m * p.block_size),
                         address(bias, m),
-                        address(y, at + (line * length + column) * p.y_pixel + m * p.y_filter),
-                        min(n_lines, lines - line),
+                        address(y, at + (line * p.out_width + column) * p.y_pixel + m * p.y_filter),
+                        min(n_lines, lines),
                         min(width, length - column),
-                        length * p.y_pixel,
+                        p.out_width * p.y_pixel,
                         p.y_pixel,
                     )
 
@@ -112,59 +159,63 @@ def rows(tile: Tile) -> Any:
 
 @functools.cache
 def depth(tile: Tile) -> Any:
-    """Vectors over channels that have a filter each: ``lines * length`` pixels, found through ``offsets``."""
-    micro = depth_tile(tile)
+    """Vectors over channels that have a filter each: tiles of pixels of a row."""
+    micro, known = depth_tile(tile), tile.kernel > 1
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
-        pixels = lines * length
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         for block in range(first, last):
             channel = block * width
-            for start in range(0, pixels, n_pixels):
-                pixel = max(0, min(start, pixels - n_pixels))
-                micro(
-                    data + channel * size,
-                    address(offsets, pixel),
-                    address(steps, 0),
-                    p.steps,
-                    address(weight, block * p.block_size),
-                    address(bias, block * width),
-                    address(y, at + pixel * p.y_pixel + channel),
-                    min(n_pixels, pixels),
-                    min(width, p.channels - channel),
-                    p.y_pixel,
-                )
+            for line in range(lines):
+                for start in range(0, length, n_pixels):
+                    pixel = max(0, min(start, length - n_pixels))
+                    micro(
+                        data + (line * p.stride_height * row + pixel * p.data_pixel + channel) * size,
+                        p.data_column if known else p.data_pixel,
+                        p.kernel_height,
+                        row * p.dilation_height,
+                        1 if known else p.kernel_width,
+                        p.data_column * p.dilation_width,
+                        address(weight, block * p.block_size),
+                        address(bias, block * width),
+                        address(y, at + (line * p.out_width + pixel) * p.y_pixel + channel),
+                        min(n_pixels, length),
+                        min(width, p.channels - channel),
+                        p.y_pixel,
+                    )
 
     return multiply
 
 
 @functools.cache
 def flat(tile: Tile) -> Any:
-    """As `depth` where channels are few: vectors run over the pixels and channels of a row alike.
+    """As `rows` where few channels have a filter each: vectors run over pixels and channels of a row alike.
 
     A vector holds whole pixels, so the weights repeat from vector to vector.
     """
-    micro = depth_tile(tile)
+    micro, known = flat_tile(tile), tile.kernel > 1
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
-        across = length * p.channels
+    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        across, pitch = length * p.channels, p.out_width * p.channels
         for start in range(0, lines, n_lines):
             line = max(0, min(start, lines - n_lines))
             for column in range(0, across, width):
                 micro(
-                    data + column * size,
-                    address(offsets, line),
+                    data + (line * p.stride_height * row + column) * size,
+                    row if known else row * p.stride_height,
+                    1 if known else p.kernel_height,
+                    row * p.dilation_height,
                     address(steps, 0),
                     p.steps,
                     address(weight, 0),
                     address(bias, 0),
-                    address(y, at + line * across + column),
+                    address(y, at + line * pitch + column),
                     min(n_lines, lines),
                     min(width, across - column),
-                    across,
+                    pitch,
                 )
 
     return multiply

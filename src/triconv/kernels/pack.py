@@ -28,10 +28,14 @@ def band(dtype: str, lanes: int) -> Any:
     size = np.dtype(dtype).itemsize
 
     @inline
-    def band(data, start, x, sample, rows, columns, places, first, count, p):
-        """Copy ``count`` padded rows from ``first`` on, each padded column ``c`` to ``places[c]``."""
-        lines = columns.shape[0]
-        left, right = p.inside_first, p.inside_last
+    def band(data, start, x, sample, rows, columns, places, first, count, low, high, p):
+        """Copy ``count`` padded rows from ``first`` on, and of them the columns from ``low`` to ``high``.
+
+        Column ``c`` goes as far behind column ``low`` as ``places`` says.
+        """
+        lines = high - low
+        left = max(low, p.inside_first)
+        right = max(left, min(high, p.inside_last))
         # Read once: a store might change the record, as far as the compiler knows.
         channels, phases = p.channels, p.phases
         x_column, x_channel, data_column, data_channel = (
@@ -43,15 +47,15 @@ def band(dtype: str, lanes: int) -> Any:
         last = data_channel == 1 and data_column == channels
         for r in range(count):
             row = rows[first + r]
-            to = start + r * p.data_row
+            to = start + r * p.data_row - places[low]
             if row < 0:
                 if last:
-                    clear(address(data, to), lines * channels * size)
+                    clear(address(data, to + places[low]), lines * channels * size)
                 else:
                     for c in range(channels):
-                        clear(address(data, to + c * data_channel), p.data_row * size)
+                        clear(address(data, to + places[low] + c * data_channel), p.data_row * size)
                 continue
-            source = sample + row * p.x_row
+            source = sample + row * p.x_row + (left - p.inside_first) * x_column
             if right > left:
                 if last and x_channel == 1 and x_column == channels:
                     length = (right - left) * channels
@@ -71,7 +75,8 @@ def band(dtype: str, lanes: int) -> Any:
                         there = source + c * x_channel
                         for n in range(right - left):
                             data[target + n * data_column] = x[there + n * x_column]
-            for n in range(lines - (right - left)):
+            source = sample + row * p.x_row
+            for n in range(low, high - (right - left)):
                 line = n if n < left else n + right - left
                 column = columns[line]
                 target = to + places[line]

@@ -11,10 +11,12 @@ tile           rows                 vectors over                 a[p, k] is
 `channels_tile` pixels              output channels              one pixel, broadcast
 `columns_tile` filters              pixels, or for W samples     one weight, broadcast
 `rows_tile`    output rows          pixels                       one weight, broadcast
-`depth_tile`   pixels               channels of small groups     a vector of pixels
+`flat_tile`    output rows          pixels and channels alike    a vector of weights
+`depth_tile`   pixels               channels of small groups     a vector of weights
 ============== ==================== ============================ =======================
 
-The sum runs over k in order, one fused multiply-add
+The last three may know the kernel along the axis of their rows; then what they read there is loaded once for
+all the rows that it serves. The sum runs over k in order, one fused multiply-add
 a term where the machine has it, so a result depends on neither tile nor thread.
 
 Complex numbers lie interleaved in a vector. Products with the real and with the imaginary part of the
@@ -36,6 +38,7 @@ INT = ir.IntType(64)
 LANE = ir.IntType(32)
 ALIGNED = 64  # bytes of a line of the cache
 STRIDES = (1, 2, 3, 4)  # that a strided copy has vectors for
+QUAD = 4  # pixels that share a pointer
 UNROLL = 4  # steps a turn of the channels loop: pays for moving the pixels' pointers
 
 
@@ -49,15 +52,30 @@ class Tile:
     vectors: int
     fma: bool
     group: int = 1  # channels that share a group, where lanes are channels
+    # The kernel along the axis of the tile's rows, where what they read is loaded once for all of them.
+    kernel: int = 1
+    stride: int = 1
 
     @property
     def width(self) -> int:
         """Elements along the vectors."""
         return self.lanes * self.vectors
 
+    @property
+    def span(self) -> int:
+        """Places along the axis of the rows that one step reads."""
+        return (self.rows - 1) * self.stride + self.kernel
+
+    def served(self, place: int) -> list[tuple[int, int]]:
+        """Rows that read a place, and the tap that each reads it with."""
+        taps = ((row, place - row * self.stride) for row in range(self.rows))
+        return [(row, tap) for row, tap in taps if 0 <= tap < self.kernel]
+
     def __str__(self) -> str:
-        special = ("" if self.fma else "_nofma") + ("" if self.group == 1 else f"_groups{self.group}")
-        return f"{self.dtype}_{self.rows}x{self.vectors}x{self.lanes}{special}"
+        words = [self.dtype, f"{self.rows}x{self.vectors}x{self.lanes}"]
+        words += ["nofma"] * (not self.fma) + [f"groups{self.group}"] * (self.group > 1)
+        words += [f"kernel{self.kernel}stride{self.stride}"] * (self.kernel > 1)
+        return "_".join(words)
 
 
 def integer(value: int) -> ir.Constant:
@@ -184,7 +202,40 @@ class Emitter:
                             with partial:
                                 self.store_row(row, values[p], width)
             with scattered:
-                self.scatter(out, values, rows, width, row_step, step)
+                if tile.rows not in (2, 4, 8, 16):
+                    self.scatter(out, values, rows, width, row_step, step)
+                    return
+                # Filters side by side, and all of them in this tile: it is one stretch of memory.
+                side_by_side = b.icmp_signed("==", row_step, integer(1))
+                all_here = b.and_(
+                    b.icmp_signed("==", step, integer(tile.rows)),
+                    b.icmp_signed("==", rows, integer(tile.rows)),
+                )
+                with b.if_else(b.and_(side_by_side, all_here)) as (one, many):
+                    with one:
+                        columns = zip(*values, strict=True)
+                        turned = [vector for column in columns for vector in self.transpose(list(column))]
+                        self.store_row(out, turned, b.mul(width, rows))
+                    with many:
+                        self.scatter(out, values, rows, width, row_step, step)
+
+    def transpose(self, vectors: list[Any]) -> list[Any]:
+        """The first elements of all vectors, then the second ones, and so on, as many vectors again."""
+        if len(vectors) == 1:
+            return vectors
+        turned = []
+        lanes = ir.VectorType(LANE, self.count)
+        for even, odd in zip(self.transpose(vectors[::2]), self.transpose(vectors[1::2]), strict=True):
+            for half in range(2):
+                first = half * self.count // 2
+                picked = [
+                    side * self.count + first + place + part
+                    for place in range(0, self.count // 2, self.parts)
+                    for side in range(2)
+                    for part in range(self.parts)
+                ]
+                turned.append(self.b.shuffle_vector(even, odd, ir.Constant(lanes, picked)))
+        return turned
 
     def store_row(self, row: Any, values: list[Any], width: Any) -> None:
         """Write vectors side by side, the last ones masked where a ``width`` is given."""
@@ -336,28 +387,40 @@ def strided_copy(dtype: str, lanes: int) -> Any:
 
 
 @functools.cache
-def channels_tile(tile: Tile) -> Any:
+def channels_tile(tile: Tile, wrapped: bool) -> Any:
     """A tile of ``rows`` pixels x ``width`` output channels.
 
-    The kernel's arguments, addresses unless said otherwise: ``data``; ``offsets`` of the tile's pixels
-    in it (int64, one each); ``runs``, pairs of int64 offsets into data and weights where a stretch of
-    the reduction starts that is contiguous in both; their number and their length; ``weight``, packed
-    ``[k][width]``; ``bias``; ``out``; how many pixels and channels count; the strides of ``out``
-    between pixels and between channels, in elements.
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; where the
+    others are: elements from one to the next, or, ``wrapped`` from row to row, a table of offsets (int64,
+    one each); ``runs``, pairs of int64 offsets into data and weights where a stretch of the reduction
+    starts that is contiguous in both; their number and their length; ``weight``, packed ``[k][width]``;
+    ``bias``; ``out``; how many pixels and channels count; the strides of ``out`` between pixels and
+    between channels, in elements.
     """
 
     @intrinsic
-    def channels(context, data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step):
+    def channels(context, data, places, runs, n_runs, run, weight, bias, out, rows, width, row_step, step):
         def codegen(context, b, signature, arguments):
-            data, offsets, runs, n_runs, run, weight, bias, out, rows, width, row_step, step = arguments
+            data, places, runs, n_runs, run, weight, bias, out, rows, width, row_step, step = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
-            offsets, runs = emit.pointer(offsets, INT), emit.pointer(runs, INT)
+            runs = emit.pointer(runs, INT)
             for q in range(tile.vectors):
                 start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
                 for p in range(tile.rows):
                     emit.start(p, q, start)
-            pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
+            if wrapped:
+                table = emit.pointer(places, INT)
+                offsets = [b.load(b.gep(table, [integer(p)])) for p in range(tile.rows)]
+            else:
+                # Few pointers and few distances between them: all of them stay in registers.
+                offsets = [b.mul(places, integer(p)) for p in range(max(tile.rows, QUAD))]
+
+            def pixels(data):
+                if wrapped:
+                    return [b.gep(data, [offset]) for offset in offsets]
+                quads = [b.gep(data, [offsets[p]]) for p in range(0, tile.rows, QUAD)]
+                return [b.gep(quads[p // QUAD], [offsets[p % QUAD]]) for p in range(tile.rows)]
 
             def step_at(pixels, weight, k):
                 vectors = [
@@ -369,17 +432,17 @@ def channels_tile(tile: Tile) -> Any:
                     for q, vector in enumerate(vectors):
                         emit.add_product(p, q, parts, vector)
 
-            def steps(first, count, stride, pixels, weight):
+            def steps(first, count, stride, here, weight):
                 with cgutils.for_range(b, count) as loop:
                     k = b.add(first, b.mul(loop.index, integer(stride)))
-                    there = [b.gep(pixel, [k]) for pixel in pixels]
+                    there = pixels(b.gep(here, [k]))
                     weights = b.gep(weight, [b.mul(k, integer(tile.width))])
                     for t in range(stride):
                         step_at(there, weights, t)
 
             with cgutils.for_range(b, n_runs) as loop:
                 entry = b.gep(runs, [b.mul(loop.index, integer(2))])
-                here = [b.gep(pixel, [b.load(entry)]) for pixel in pixels]
+                here = b.gep(data, [b.load(entry)])
                 weights = b.gep(weight, [b.load(b.gep(entry, [integer(1)]))])
                 turns = b.sdiv(run, integer(UNROLL))
                 done = b.mul(turns, integer(UNROLL))
@@ -440,23 +503,19 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
 def rows_tile(tile: Tile) -> Any:
     """A tile of ``rows`` output rows of one filter x ``width`` pixels.
 
-    Goes through the input row by row; a vector of it is loaded once for all the output rows that it
-    serves. Which ones those are changes at the tile's ends only, so each range has a loop of its own.
-
-    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; its
-    elements between rows; ``taps``, where in a row each step reads (int64); their number, the kernel's
-    height and the stride; ``weight``, packed ``[k]``; ``bias``; ``out``; how many rows and pixels count;
-    the strides of ``out`` between rows and between pixels, in elements.
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; elements
+    between the places that the tile reads; how many rows of the kernel the tile does not know of, and
+    elements between them; ``taps``, where in a row each step reads (int64); their number; ``weight``,
+    packed ``[row][tap][kernel]``; ``bias``; ``out``; how many rows and pixels count; the strides of ``out``
+    between rows and between pixels, in elements.
     """
 
     @intrinsic
     def rows(
-        context, data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step
+        context, data, pitch, height, line, taps, n_taps, weight, bias, out, rows, width, row_step, step
     ):
         def codegen(context, b, signature, arguments):
-            data, line, taps, n_taps, height, stride, weight, bias, out, rows, width, row_step, step = (
-                arguments
-            )
+            data, pitch, height, line, taps, n_taps, weight, bias, out, *extent = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             taps = emit.pointer(taps, INT)
@@ -466,41 +525,25 @@ def rows_tile(tile: Tile) -> Any:
                 for q in range(tile.vectors):
                     emit.start(p, q, start)
 
-            def serve(first, last, here, weights, back):
-                with cgutils.for_range(b, n_taps) as loop:
-                    there = b.gep(here, [b.load(b.gep(taps, [loop.index]))])
-                    vectors = [
-                        emit.load_vector(b.gep(there, [integer(q * tile.lanes)])) for q in range(tile.vectors)
-                    ]
-                    weight = b.gep(weights, [loop.index])
-                    for p in range(first, last + 1):
-                        parts = emit.broadcast(weight)
-                        for q, vector in enumerate(vectors):
-                            emit.add_product(p, q, parts, vector)
-                        weight = b.gep(weight, [back])
-                b.branch(done)
-
-            last_row = b.sub(rows, integer(1))
-            back = b.mul(b.mul(stride, n_taps), integer(-1))
-            with cgutils.for_range(b, b.add(b.mul(last_row, stride), height)) as loop:
-                row = loop.index
-                whole = b.icmp_signed("<", row, height)
-                first = b.select(whole, integer(0), b.sdiv(b.add(b.sub(row, height), stride), stride))
-                last = b.sdiv(row, stride)
-                last = b.select(b.icmp_signed("<", last, last_row), last, last_row)
-                here = b.gep(data, [b.mul(row, line)])
-                tap = b.sub(row, b.mul(first, stride))
-                weights = b.gep(weight, [b.mul(tap, n_taps)])
-                done = b.append_basic_block("served")
-                chosen = b.switch(b.add(b.mul(first, integer(tile.rows)), last), done)
-                for low in range(tile.rows):
-                    for high in range(low, tile.rows):
-                        block = b.append_basic_block(f"rows_{low}_{high}")
-                        chosen.add_case(integer(low * tile.rows + high), block)
-                        b.position_at_end(block)
-                        serve(low, high, here, weights, back)
-                b.position_at_end(done)
-            emit.store(out, rows, width, row_step, step)
+            with cgutils.for_range(b, height) as loop:
+                here = b.gep(data, [b.mul(loop.index, line)])
+                known = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, integer(tile.kernel)))])
+                for place in range(tile.span):
+                    if not tile.served(place):
+                        continue
+                    with cgutils.for_range(b, n_taps) as step:
+                        tap = b.load(b.gep(taps, [step.index]))
+                        there = b.gep(b.gep(here, [b.mul(pitch, integer(place))]), [tap])
+                        weights = b.gep(known, [b.mul(step.index, integer(tile.kernel))])
+                        vectors = [
+                            emit.load_vector(b.gep(there, [integer(q * tile.lanes)]))
+                            for q in range(tile.vectors)
+                        ]
+                        for p, tap in tile.served(place):
+                            parts = emit.broadcast(b.gep(weights, [integer(tap)]))
+                            for q, vector in enumerate(vectors):
+                                emit.add_product(p, q, parts, vector)
+            emit.store(out, *extent)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 13), codegen
@@ -509,42 +552,86 @@ def rows_tile(tile: Tile) -> Any:
 
 
 @functools.cache
-def depth_tile(tile: Tile) -> Any:
-    """A tile of ``rows`` pixels x ``width`` channels, each group of ``tile.group`` with as many filters.
+def flat_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` output rows x ``width`` elements of a row, each channel with a filter of its own.
 
-    The kernel's arguments, addresses unless said otherwise: ``data``; ``offsets`` of the tile's pixels
-    in it (int64, one each); ``taps``, where each step reads from there (int64); their number; ``weight``,
-    packed ``[k][width]``; ``bias``; ``out``; how many pixels and channels count; the stride of ``out``
-    between pixels, in elements.
+    The kernel's arguments are those of `rows_tile`, ``weight`` being packed ``[row][tap][kernel][width]``,
+    without the last.
     """
 
     @intrinsic
-    def depth(context, data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step):
+    def flat(context, data, pitch, height, line, taps, n_taps, weight, bias, out, rows, width, row_step):
         def codegen(context, b, signature, arguments):
-            data, offsets, taps, n_taps, weight, bias, out, rows, width, row_step = arguments
+            data, pitch, height, line, taps, n_taps, weight, bias, out, *extent = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
-            offsets, taps = emit.pointer(offsets, INT), emit.pointer(taps, INT)
+            taps = emit.pointer(taps, INT)
             for q in range(tile.vectors):
                 start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
                 for p in range(tile.rows):
                     emit.start(p, q, start)
-            pixels = [b.gep(data, [b.load(b.gep(offsets, [integer(p)]))]) for p in range(tile.rows)]
-            with cgutils.for_range(b, n_taps) as loop:
-                tap = b.load(b.gep(taps, [loop.index]))
-                weights = b.gep(weight, [b.mul(loop.index, integer(tile.group * tile.width))])
-                for q in range(tile.vectors):
-                    there = [b.gep(b.gep(pixel, [tap]), [integer(q * tile.lanes)]) for pixel in pixels]
-                    vectors = [emit.load_vector(place) for place in there]
-                    for channel in range(tile.group):
-                        place = b.gep(weights, [integer(channel * tile.width + q * tile.lanes)])
-                        parts = emit.spread(emit.load_vector(place))
-                        for p, vector in enumerate(vectors):
-                            shared = vector if tile.group == 1 else emit.of_group(vector, channel)
-                            emit.add_product(p, q, parts, shared)
-            emit.store(out, rows, width, row_step, integer(1))
+            size = integer(tile.kernel * tile.width)
+            with cgutils.for_range(b, height) as loop:
+                here = b.gep(data, [b.mul(loop.index, line)])
+                known = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, size))])
+                for place in range(tile.span):
+                    if not tile.served(place):
+                        continue
+                    with cgutils.for_range(b, n_taps) as step:
+                        tap = b.load(b.gep(taps, [step.index]))
+                        there = b.gep(b.gep(here, [b.mul(pitch, integer(place))]), [tap])
+                        weights = b.gep(known, [b.mul(step.index, size)])
+                        for q in range(tile.vectors):
+                            vector = emit.load_vector(b.gep(there, [integer(q * tile.lanes)]))
+                            for p, tap in tile.served(place):
+                                at = b.gep(weights, [integer(tap * tile.width + q * tile.lanes)])
+                                emit.add_product(p, q, emit.spread(emit.load_vector(at)), vector)
+            emit.store(out, *(*extent, integer(1)))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10), codegen
+        return types.void(*[types.int64] * 12), codegen
+
+    return flat
+
+
+@functools.cache
+def depth_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` pixels x ``width`` channels, each group of ``tile.group`` with as many filters.
+
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; elements
+    between the places that the tile reads; the rows of the kernel, and elements between them; how many of
+    its columns the tile does not know of, and elements between them; ``weight``, packed
+    ``[k][kernel][group][width]``; ``bias``; ``out``; how many pixels and channels count; the stride of
+    ``out`` between pixels, in elements.
+    """
+
+    @intrinsic
+    def depth(context, data, pitch, height, line, across, tap, weight, bias, out, rows, width, row_step):
+        def codegen(context, b, signature, arguments):
+            data, pitch, height, line, across, tap, weight, bias, out, *extent = arguments
+            emit = Emitter(b, tile)
+            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
+            for q in range(tile.vectors):
+                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
+                for p in range(tile.rows):
+                    emit.start(p, q, start)
+            size = integer(tile.kernel * tile.group * tile.width)
+            with cgutils.for_range(b, height) as u, cgutils.for_range(b, across) as v:
+                here = b.gep(data, [b.add(b.mul(u.index, line), b.mul(v.index, tap))])
+                weights = b.gep(weight, [b.mul(b.add(b.mul(u.index, across), v.index), size)])
+                for place in range(tile.span):
+                    for q in range(tile.vectors):
+                        vector = emit.load_vector(b.gep(here, [integer(q * tile.lanes)]))
+                        for channel in range(tile.group):
+                            shared = vector if tile.group == 1 else emit.of_group(vector, channel)
+                            for p, known in tile.served(place):
+                                at = (known * tile.group + channel) * tile.width + q * tile.lanes
+                                parts = emit.spread(emit.load_vector(b.gep(weights, [integer(at)])))
+                                emit.add_product(p, q, parts, shared)
+                    here = b.gep(here, [pitch])
+            emit.store(out, *(*extent, integer(1)))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 12), codegen
 
     return depth

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triconv.axis import Axis
 from triconv.kernels import loops
 from triconv.kernels import pack as kernels
 from triconv.kernels.simd import ALIGNED, Tile
@@ -17,11 +18,19 @@ from triconv.runtime import threads
 from triconv.runtime.machine import Machine
 
 BAND = 256 << 10  # bytes of input that a task works on: a part of the second-level cache
+ALIGN = 4096  # elements from which packed weights start at a line of the cache
 PAGE = 4096  # rows that lie this far apart would fight for one set of the first-level cache
-SERIAL = 200_000  # operations under which a call stays in its own thread
+SERIAL = 600_000  # operations of a call that stays in its thread: two are faster from 0.5 to 1.5 million
 PARALLEL_PACK = 1 << 16  # packed weights from which threads share the packing
 PIXELS = 14  # pixels in a tile at most: more pointers to pixels than this do not stay in registers
-NARROW = 1.1  # cost of a tile one vector wide, which loads as often as it multiplies
+ROWS = 8  # rows of a tile at most, where rows share what they read
+KERNELS = (3, 5, 7, 9, 11, 13, 15)  # that tiles may know, each one more kernel to compile
+STRIDES = (1, 2)  # the same
+KNOWN = ("float32", "float64")  # the same
+FILTERS = (1, 2, 4, 8)  # filters in a tile of columns
+STORE = 2  # cycles to write a vector of results
+SCATTER = 1.5  # cycles to write a single result
+START = 30  # cycles to start a tile
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
 
 
@@ -48,26 +57,39 @@ class Cost:
 def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     """Which way the vectors lie, and the tile.
 
-    ``channels`` fills lanes with filters, ``columns`` with pixels of a row. The one that leaves fewer
-    lanes idle is taken; filters of small groups leave nothing to fill lanes with but pixels. Direct and
-    im2col share the choice, and with it the bits of complex sums.
+    ``channels`` fills lanes with filters, ``columns`` with pixels of a row; the one that is predicted to
+    take fewer cycles is taken. Direct and im2col share the choice, and with it the bits of complex sums.
     """
     g = problem.geometry
     filters = g.out_channels // g.groups
-    pixels = g.axes[1].out
     options = [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
     if filters > 1 and not grouped(problem, machine):
         options += [("channels", tile) for tile in channels_tiles(problem.dtype, filters, machine)]
+    return min(options, key=lambda option: tile_cycles(problem, *option))
 
-    def idle(option: tuple[str, Tile]) -> float:
-        orientation, tile = option
-        if orientation == "channels":
-            return rounded(filters, tile.width) / filters * (NARROW if tile.vectors == 1 else 1)
-        # A tile of r rows loads its vectors once for r multiply-adds.
-        load = 1 + 0.5 / tile.rows
-        return load * rounded(filters, tile.rows) / filters * rounded(pixels, tile.width) / pixels
 
-    return min(options, key=idle)
+def tile_cycles(problem: Problem, orientation: str, tile: Tile) -> float:
+    """Cycles that the tiles of a row of pixels take, by what a core can do in one of them.
+
+    That is two multiply-adds and two reads of a line of the cache. Vectors of weights lie along its lines;
+    vectors of pixels mostly lie across two.
+    """
+    g = problem.geometry
+    h, w = problem.axes
+    filters, pixels = g.out_channels // g.groups, w.out
+    multiplied = tile.rows * tile.vectors * lanes_parts(problem)
+    if orientation == "channels":
+        reads = tile.vectors + tile.rows
+        tiles = (
+            rounded(filters, tile.width) / tile.width * rounded(pixels * h.out, tile.rows) / tile.rows / h.out
+        )
+        together = problem.layout == "NHWC"
+    else:
+        reads = 2 * tile.vectors + tile.rows
+        tiles = rounded(filters, tile.rows) / tile.rows * rounded(pixels, tile.width) / tile.width
+        together = problem.layout == "NCHW" or (filters == tile.rows and g.groups == 1)
+    store = tile.rows * tile.vectors * (STORE if together else SCATTER * tile.lanes)
+    return tiles * (g.patch_size * max(multiplied, reads) / 2 + store + START)
 
 
 def grouped(problem: Problem, machine: Machine) -> bool:
@@ -87,27 +109,52 @@ def channels_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Iter
 
 
 def columns_tiles(dtype: np.dtype[Any], filters: int, machine: Machine) -> Iterator[Tile]:
-    """Filters x pixel vectors, one filter at a time or four."""
+    """Filters x pixel vectors, for as many filters at a time as are there, or nearly."""
     lanes, parts = lanes_of(dtype, machine)
-    for rows in (1, 4) if filters > 1 else (1,):
-        across = min(8 // parts, (machine.registers - parts) // (rows * parts + 1))
-        yield Tile(dtype.name, lanes, rows, across, machine.fma)
+    for rows in FILTERS:
+        if rows == 1 or rows < 2 * filters:
+            across = min(8 // parts, (machine.registers - parts) // (rows * parts + 1))
+            if across > 0:
+                yield Tile(dtype.name, lanes, rows, across, machine.fma)
 
 
-def rows_tile(dtype: np.dtype[Any], machine: Machine) -> Tile:
-    """Output rows x pixel vectors; three vectors hide the latency of few rows where registers allow."""
+def knowing(tile: Tile, axis: Axis) -> Tile:
+    """The tile told of the kernel along its rows, where that is one that code is made for."""
+    if axis.kernel in KERNELS and axis.stride in STRIDES and axis.dilation == 1 and tile.dtype in KNOWN:
+        return replace(tile, kernel=axis.kernel, stride=axis.stride)
+    return tile
+
+
+def rows_tile(dtype: np.dtype[Any], axis: Axis, machine: Machine) -> Tile:
+    """Output rows x pixel vectors, those of a row sharing each weight."""
     lanes, parts = lanes_of(dtype, machine)
-    across = 3 if machine.registers >= 32 else 2
-    rows = min(8, (machine.registers - across - parts) // (across * parts))
-    return Tile(dtype.name, lanes, rows, across, machine.fma)
+    across = 4 if machine.registers >= 32 else 2
+    rows = min(ROWS, (machine.registers - across - parts) // (across * parts))
+    return knowing(Tile(dtype.name, lanes, rows, across, machine.fma), axis)
 
 
-def depth_tile(dtype: np.dtype[Any], across: int, group: int, machine: Machine) -> Tile:
-    """Pixels x vectors of channels; a vector of pixels is held while the channels of a group take turns."""
+def flat_tile(dtype: np.dtype[Any], across: int, axis: Axis, machine: Machine) -> Tile:
+    """Output rows x vectors over pixels and channels alike."""
     lanes, parts = lanes_of(dtype, machine)
-    held = 0 if group == 1 else 1
-    rows = min(8, (machine.registers - 2 * parts) // (across * parts + held))
-    return Tile(dtype.name, lanes, rows, across, machine.fma, group)
+    rows = min(ROWS, (machine.registers - 1 - parts) // (across * parts))
+    return knowing(Tile(dtype.name, lanes, rows, across, machine.fma), axis)
+
+
+def depth_tile(dtype: np.dtype[Any], channels: int, group: int, axis: Axis, machine: Machine) -> Tile:
+    """Pixels x vectors of channels; the weights of a row of the kernel are held where registers allow."""
+    lanes, parts = lanes_of(dtype, machine)
+    shared = int(group > 1)
+    for across in (2, 1) if channels > lanes and group == 1 else (1,):
+        tile = knowing(Tile(dtype.name, lanes, ROWS, across, machine.fma, group), axis)
+        held = across * (parts * tile.kernel * group + 1 + shared)
+        if ROWS * across * parts + held <= machine.registers:
+            break
+    else:
+        rows = min(ROWS, (machine.registers - 2 * parts - shared) // parts)
+        tile = replace(tile, rows=rows)
+    # One pixel fewer where as many tiles do: the last one computes fewer pixels again.
+    fewer = tile.rows - 1
+    return replace(tile, rows=fewer) if -(-axis.out // fewer) == -(-axis.out // tile.rows) else tile
 
 
 def lanes_of(dtype: np.dtype[Any], machine: Machine) -> tuple[int, int]:
@@ -129,7 +176,8 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
     kernel = kernels.filters(dtype.name)
 
     def pack(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-        packed, start = aligned(size, dtype), aligned(filters, dtype)
+        held = aligned(size + filters, dtype)
+        packed, start = held[:size], held[size:]
         workers = threads.get_num_threads() if size > PARALLEL_PACK else 1
         kernel(workers, np.ascontiguousarray(weight, dtype).reshape(-1), bias, packed, start, record)
         return Packed(packed, start)
@@ -138,20 +186,20 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
 
 
 def aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A new array whose first element starts a line of the cache, so that vectors do not straddle two."""
+    """A new array whose first element starts a line of the cache, so that vectors do not straddle two.
+
+    Not where it is small: finding its address takes a microsecond.
+    """
+    if count < ALIGN:
+        return np.empty(count, dtype)
     held = np.empty(count + ALIGNED // dtype.itemsize, dtype)
     first = -held.ctypes.data % ALIGNED // dtype.itemsize
     return held[first : first + count]
 
 
-def workspace(problem: Problem, workers: int, share: int) -> NDArray[Any]:
-    """What workers pack into, with room for the kernel to start at a line of the cache."""
-    return np.empty(workspace_bytes(problem, workers, share) // problem.dtype.itemsize, problem.dtype)
-
-
-def workspace_bytes(problem: Problem, workers: int, share: int) -> int:
-    """Bytes of the workspace for so many elements a worker."""
-    return workers * share * problem.dtype.itemsize + (ALIGNED if share else 0)
+def spare(problem: Problem) -> int:
+    """Elements of workspace beside the workers' shares, so that these can start at a line of the cache."""
+    return ALIGNED // problem.dtype.itemsize
 
 
 def spread(length: int, dtype: np.dtype[Any]) -> int:
@@ -207,6 +255,8 @@ def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
         "w_row": w_row,
         "w_column": w_column,
         "w_channel": w_channel,
+        "inside_top": h.before,
+        "inside_bottom": h.before + h.size,
         "inside_first": w.before,
         "inside_last": w.before + w.size,
         "width": width,
@@ -248,6 +298,7 @@ def describe(orientation: str, tile: Tile) -> str:
     """The vectors and the tile, in words."""
     over, rows = {
         "channels": ("output channels", "pixels"),
+        "wrapped": ("output channels", "pixels"),
         "columns": ("pixels of a row", "filters"),
         "rows": ("pixels of a row", "rows"),
         "depth": ("channels", "pixels"),

@@ -16,7 +16,11 @@ from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
+LINES = 2  # rows a task where they are read in place
 TILES = 4  # tiles of pixels in a band at least
+WRAPPED = 1.05  # idle pixels from which tiles go on in the next row
+FILTERS = ("channels", "wrapped")  # the orientations with vectors over filters
+ALONG = ("rows", "flat")  # the orientations with tiles of several rows
 PLANES = ("columns", "rows")  # the orientations that read one plane a channel
 
 
@@ -30,7 +34,8 @@ class Schedule:
     pieces: int
     chunk: int
     chunks: int
-    packs: bool
+    edge: int  # pixels at the left that are copied with their border
+    middle: int  # pixels that are read in place, where their rows lie inside
     row_elements: int
     share: int  # elements of workspace that a worker needs
 
@@ -53,41 +58,73 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     most = max(1, common.BAND // (row * h.stride * problem.dtype.itemsize))
     fair = -(-h.out * max(1, problem.batch) // common.TASKS)
     # Few pixels fill no tile; then the filters are shared out instead.
-    least = -(-TILES * tile.rows // w.out) if orientation in ("channels", "depth") else 1
+    least = -(-TILES * tile.rows // w.out) if orientation in FILTERS else 1
     rows = min(most, max(least, fair), h.out)
-    if orientation in ("rows", "flat"):
+    edge, middle = in_place(problem, orientation, tile)
+    if edge:
+        rows = min(h.out, tile.rows if orientation in ALONG else LINES)
+    elif orientation in ALONG:
         rows = min(common.rounded(rows, tile.rows), h.out)
     pieces = -(-h.out // rows)
     groups, width = blocks_of(problem, orientation, tile)
-    chunk, chunks = common.chunked(problem, groups, width, pieces)
-    in_place = (
-        problem.layout == "NHWC"
-        and g.padded_shape == g.input_shape
-        and (orientation == "channels" or (orientation == "depth" and g.in_channels % tile.width == 0))
-        and (h.out - (pieces - 1) * rows) * w.out >= tile.rows
-    )
-    share = common.spread(((rows - 1) * h.stride + h.reach) * row + tile.width, problem.dtype)
-    return Schedule(
-        orientation, tile, rows, pieces, chunk, chunks, not in_place, line, 0 if in_place else share
-    )
+    chunk, chunks = common.chunked(problem, groups, width, pieces if orientation in FILTERS else common.TASKS)
+    # A tile may reach past the last row, and a vector past the last pixel.
+    reach = max(rows, tile.rows if orientation in ALONG else 1)
+    past = tile.width + (tile.span * g.in_channels if orientation == "depth" else 0)
+    share = common.spread(((reach - 1) * h.stride + h.reach) * row + past, problem.dtype)
+    if middle == w.out:
+        share = 0
+    return Schedule(orientation, tile, rows, pieces, chunk, chunks, edge, middle, line, share)
+
+
+def in_place(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
+    """Pixels of a row that are copied at its left, and pixels after them that are read in place.
+
+    The rest of the row is copied, and so are rows that reach into the padding. Nothing is read in place
+    where copies are small beside the work, nor where vectors could not lie as the pixels do.
+    """
+    g = problem.geometry
+    w = problem.axes[1]
+    alike = problem.layout == "NHWC" and g.padded_shape == g.input_shape and w.out >= tile.rows
+    if alike and (orientation in FILTERS or (orientation == "depth" and g.in_channels % tile.width == 0)):
+        return 0, w.out
+    if orientation in (*FILTERS, "columns") or (
+        orientation == "rows"
+        and (w.stride > 1 or g.group_channels > 1 or (problem.layout == "NHWC" and g.in_channels > 1))
+    ):
+        return 0, 0
+    # Whole tiles, so that none reads past the end of a row.
+    edge = {"rows": tile.width, "flat": tile.width // g.in_channels, "depth": tile.rows}[orientation]
+    middle = (w.out - 2 * edge) // edge * edge
+    last = (edge + middle - 1) * w.stride + w.reach + (orientation == "depth")
+    if middle < edge or edge * w.stride < w.before or last > w.before + w.size:
+        return 0, 0
+    return edge, middle
 
 
 def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     """The common choice, and what a method that sees the image's rows can do better."""
-    g = problem.geometry
+    g, dtype = problem.geometry, problem.dtype
     h, w = problem.axes
     if problem.layout == "NHWC" and common.grouped(problem, machine):
         size = g.group_channels
-        lanes, _ = common.lanes_of(problem.dtype, machine)
+        lanes, _ = common.lanes_of(dtype, machine)
         even = [across for across in (1, 2, 3) if across * lanes % g.in_channels == 0]
         if size == 1 and even and w.stride == 1 and g.in_channels < lanes:
-            return "flat", common.depth_tile(problem.dtype, even[-1], size, machine)
-        across = 1 if size > 1 or g.in_channels <= lanes else 2
-        return "depth", common.depth_tile(problem.dtype, across, size, machine)
+            return "flat", common.flat_tile(dtype, even[-1], h, machine)
+        return "depth", common.depth_tile(dtype, g.in_channels, size, w, machine)
     orientation, tile = common.vectors(problem, machine)
-    if orientation == "columns" and g.out_channels == g.groups and h.dilation == 1:
-        return "rows", common.rows_tile(problem.dtype, machine)
+    if orientation == "columns" and g.out_channels == g.groups:
+        return "rows", common.rows_tile(dtype, h, machine)
+    if orientation == "channels" and common.rounded(w.out, tile.rows) > WRAPPED * w.out:
+        return "wrapped", tile
     return orientation, tile
+
+
+def run_of(problem: Problem) -> int:
+    """Steps of the reduction that lie side by side in a channels-last image."""
+    g, w = problem.geometry, problem.axes[1]
+    return g.group_channels * (w.kernel if g.groups == 1 and w.dilation == 1 else 1)
 
 
 def cost(problem: Problem, plan: Schedule) -> Cost:
@@ -96,8 +133,10 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     g, tile = problem.geometry, plan.tile
     groups, width = blocks_of(problem, plan.orientation, tile)
     filters = groups * common.rounded(g.out_channels // groups, width)
-    if plan.orientation in ("channels", "depth"):
+    if plan.orientation == "wrapped":
         pixels = common.tiled(h.out * w.out, plan.rows * w.out, tile.rows)
+    elif plan.orientation in ("channels", "depth"):
+        pixels = h.out * common.rounded(w.out, tile.rows)
     elif plan.orientation == "flat":
         pixels = common.rounded(h.out, tile.rows) * common.rounded(w.out * g.in_channels, tile.width)
         filters = 1
@@ -113,6 +152,7 @@ def blocks_of(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]
     groups = problem.geometry.groups
     return {
         "channels": (groups, tile.width),
+        "wrapped": (groups, tile.width),
         "columns": (groups, tile.rows),
         "rows": (groups, 1),
         "depth": (1, tile.width),
@@ -127,24 +167,31 @@ def packed_bytes(problem: Problem, plan: Schedule) -> int:
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
-    return common.workspace_bytes(problem, workers, plan.share)
+    return (workers * plan.share + common.spare(problem)) * problem.dtype.itemsize
 
 
 def packer(problem: Problem, plan: Schedule) -> Packer:
     """A function that puts weights and bias in the kernel's order."""
     pack = common.packer(problem, *blocks_of(problem, plan.orientation, plan.tile))
-    if plan.orientation != "flat":
+    known = plan.tile.kernel > 1
+    if not (plan.orientation == "flat" or (plan.orientation == "rows" and known)):
         return pack
-    channels, width = problem.geometry.in_channels, plan.tile.width
+    g, width = problem.geometry, plan.tile.width
+    wide = 1 if plan.orientation == "rows" else g.in_channels
+    blocks = g.groups if plan.orientation == "rows" else 1
+    axis = problem.axes[0]
 
-    def repeat(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+    def turn(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
         packed, start = pack(weight, bias)
-        rows = packed.reshape(-1, width)[:, :channels]
-        return Packed(
-            np.tile(rows, width // channels).reshape(-1), np.tile(start[:channels], width // channels)
-        )
+        packed = packed.reshape(blocks, axis.kernel, -1, packed.size // (blocks * g.patch_size))
+        packed = (packed.swapaxes(1, 2) if known else packed)[..., :wide]
+        if plan.orientation == "flat":
+            packed, start = np.tile(packed, width // wide), np.tile(start[:wide], width // wide)
+        turned = common.aligned(packed.size, problem.dtype)
+        turned.reshape(packed.shape)[...] = packed
+        return Packed(turned, start)
 
-    return repeat
+    return turn
 
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
@@ -153,37 +200,41 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     g = problem.geometry
     groups, width = blocks_of(problem, plan.orientation, plan.tile)
     rows, columns = common.maps(problem)
-    line, pixel = np.ogrid[: plan.rows, : w.out]
     u, v, c = np.ogrid[: h.kernel, : w.kernel, : g.group_channels]
     row, c_in = plan.row_elements, g.in_channels
+    offsets = np.zeros(1, np.int64)
+    places = np.arange(w.padded)
     if plan.orientation in PLANES:
         phase = row // w.stride
-        place = np.arange(w.padded)
-        places = place % w.stride * phase + place // w.stride
-        column, phases, plane, run = 1, w.stride, ((plan.rows - 1) * h.stride + h.reach) * row, 1
-        offsets = line * h.stride * row
+        places = places % w.stride * phase + places // w.stride
+        column, pixel, phases, plane, run = 1, 1, w.stride, ((plan.rows - 1) * h.stride + h.reach) * row, 1
         taps = v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
         steps = taps[0] if plan.orientation == "rows" else u * h.dilation * row + taps
         n_steps = steps.size
     else:
-        places = np.arange(w.padded) * c_in
-        column, phases, plane, run = c_in, 1, 1, g.group_channels
-        offsets = line * h.stride * row + (0 if plan.orientation == "flat" else pixel * w.stride * c_in)
-        offsets = np.pad(offsets.ravel(), (0, max(0, plan.tile.rows - offsets.size)), "edge")
+        places = places * c_in
+        column, pixel, phases, plane, run = c_in, w.stride * c_in, 1, 1, run_of(problem)
         steps = (u * h.dilation * row + v * w.dilation * c_in)[..., 0]
+        steps = steps[:1] if plan.orientation == "flat" else steps
         n_steps = steps.size
-        if plan.orientation == "channels":
-            taps = (u * w.kernel + v)[..., 0] * g.group_channels * width
-            if groups == 1 and w.dilation == 1:
-                steps, taps, run, n_steps = steps[:, :1], taps[:, :1], run * w.kernel, h.kernel
-            steps = np.stack([steps, taps], axis=-1)
+    if plan.orientation in FILTERS:
+        taps = (u * w.kernel + v)[..., 0] * g.group_channels * width
+        if run > g.group_channels:
+            steps, taps, n_steps = steps[:, :1], taps[:, :1], h.kernel
+        steps = np.stack([steps, taps], axis=-1)
+    if plan.orientation == "wrapped":
+        line, place = np.ogrid[: plan.rows, : w.out]
+        offsets = (line * h.stride * row + place * pixel).ravel()
+        offsets = np.pad(offsets, (0, max(0, plan.tile.rows - offsets.size)), "edge")
     record = loops.record(
         **common.sizes(problem, groups, width),
-        packs=plan.packs,
+        edge=plan.edge,
+        middle=plan.middle,
         share=plan.share,
         rows=plan.rows,
         data_row=row,
         data_column=column,
+        data_pixel=pixel,
         phases=phases,
         data_channel=plane,
         data_group=g.group_channels * plane,
@@ -201,9 +252,10 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
     """A function of packed weights that convolves flat, contiguous ``x`` into ``y``."""
     *indices, record = tables(problem, plan)
     kernel = kernels.kernel(plan.orientation, plan.tile)
+    dtype, share, spare = problem.dtype, plan.share, common.spare(problem)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
-        data = common.workspace(problem, workers, plan.share)
+        data = np.empty(workers * share + spare, dtype)
         kernel(workers, x, *indices, packed.weight, packed.bias, y, data, record)
 
     return run
@@ -211,7 +263,9 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
 
 def explain(problem: Problem, plan: Schedule) -> str:
     """The schedule in words."""
-    how = "copied with their border" if plan.packs else "read in place"
+    how = {0: "copied with their border", problem.axes[1].out: "read in place"}.get(
+        plan.middle, f"{plan.middle} pixels of a row inside read in place"
+    )
     return (
         f"{common.describe(plan.orientation, plan.tile)}; {plan.pieces} bands of {plan.rows} output rows, "
         f"{how}; {plan.chunks} chunks of {plan.chunk} blocks of filters"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,11 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     length = g.patch_size * g.groups
     row = common.spread(length, problem.dtype)
     total = h.out * w.out
+    most = max(1, MOST // (row * size))
+    if orientation == "channels":
+        tile = replace(tile, rows=min(tile.rows, most))
     step = tile.rows if orientation == "channels" else tile.width
     fair = -(-total * max(1, problem.batch) // common.TASKS)
-    most = max(1, MOST // (row * size))
     pixels = max(step, common.BAND // (row * size) // step * step)
     pixels = min(pixels, common.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
@@ -57,7 +59,9 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     )
     if orientation == "columns":
         row = common.spread(pixels, problem.dtype)
-    share = common.spread((pixels if orientation == "channels" else length) * row + tile.width, problem.dtype)
+        row = row if row * length * size <= MOST else pixels
+    held = max(pixels, step) if orientation == "channels" else length
+    share = common.spread(held * row + tile.width, problem.dtype)
     return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
 
 
@@ -83,7 +87,7 @@ def packed_bytes(problem: Problem, plan: Schedule) -> int:
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
-    return common.workspace_bytes(problem, workers, plan.share)
+    return (workers * plan.share + common.spare(problem)) * problem.dtype.itemsize
 
 
 def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
@@ -100,10 +104,8 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     g = problem.geometry
     if plan.orientation == "channels":
-        offsets = np.minimum(np.arange(max(plan.pixels, plan.tile.rows)), plan.pixels - 1) * plan.row_elements
         steps, n_steps, run, group = np.zeros(2, np.int64), 1, g.patch_size, g.patch_size
     else:
-        offsets = np.zeros(1, np.int64)
         steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
         group = g.patch_size * plan.row_elements
     record = loops.record(
@@ -111,6 +113,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         share=plan.share,
         pixels=plan.pixels,
         data_row=plan.row_elements,
+        data_pixel=plan.row_elements,
         data_group=group,
         steps=n_steps,
         run=run,
@@ -119,16 +122,17 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         pieces=plan.pieces,
         tasks=problem.batch * plan.tasks,
     )
-    return *common.maps(problem), common.flat(offsets), common.flat(steps), record
+    return *common.maps(problem), common.flat(steps), record
 
 
 def runner(problem: Problem, plan: Schedule) -> Runner:
     """A function of packed weights that convolves flat, contiguous ``x`` into ``y``."""
     *indices, record = tables(problem, plan)
     kernel = kernels.kernel(plan.orientation, plan.tile)
+    dtype, share, spare = problem.dtype, plan.share, common.spare(problem)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
-        data = common.workspace(problem, workers, plan.share)
+        data = np.empty(workers * share + spare, dtype)
         kernel(workers, x, *indices, packed.weight, packed.bias, y, data, record)
 
     return run

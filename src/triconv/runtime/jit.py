@@ -54,8 +54,14 @@ class Kernel:
         if workers == 1:
             self.serial(*arrays, counters, 1)
             return
-        with threads.section(workers) as entered:
-            (self.parallel if entered else self.serial)(*arrays, counters, workers)
+        former = threads.enter(workers)
+        if not former:
+            self.serial(*arrays, counters, workers)
+            return
+        try:
+            self.parallel(*arrays, counters, workers)
+        finally:
+            threads.leave(former)
 
     @functools.cached_property
     def serial(self) -> Callable[..., Any]:

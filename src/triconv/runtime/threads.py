@@ -99,24 +99,28 @@ def _checked(where: str, n: int) -> int:
     return count
 
 
-@contextlib.contextmanager
-def section(count: int) -> Iterator[bool]:
-    """A stretch in which Numba's count is ``count``; False where no parallel kernel may run.
+def enter(count: int) -> int:
+    """Set Numba's count for a parallel kernel; returns the former one, or 0 where none may run.
 
     A forked child cannot use the threads that its parent started. Numba's own layer, ``workqueue``, ends
     the process when two threads are inside it at once.
     """
-    if _inherited or not (not _one_at_a_time() or _alone.acquire(blocking=False)):
-        yield False
-        return
-    former = numba.get_num_threads()
-    try:
+    if _inherited:
+        return 0
+    former = numba.get_num_threads()  # starts the layer, which has no name before
+    if _one_at_a_time() and not _alone.acquire(blocking=False):
+        return 0
+    if count != former:
         numba.set_num_threads(count)
-        yield True
-    finally:
+    return int(former)
+
+
+def leave(former: int) -> None:
+    """Put Numba's count back to what `enter` returned."""
+    if numba.get_num_threads() != former:
         numba.set_num_threads(former)
-        if _one_at_a_time():
-            _alone.release()
+    if _one_at_a_time():
+        _alone.release()
 
 
 @functools.cache
