@@ -10,8 +10,8 @@ help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
 	@echo 'make test       run every test'
 	@echo 'make lint       check style, types and layers'
-	@echo 'make bench      measure the methods, and the peers that are installed, and write a report;'
-	@echo '                with QUICK=1 a part of it, in about two minutes'
+	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
+	@echo '                summary into README.md; with QUICK=1 a part of it in about two minutes, no summary'
 	@echo 'make notebooks  run every notebook from top to bottom, in place'
 	@echo 'make clean      remove .venv, caches and everything that these targets write'
 
@@ -31,7 +31,7 @@ bench: .venv/installed-bench
 	@mkdir -p benchmarks/report
 	$(BIN)/python -m pytest benchmarks $(if $(QUICK),--quick) --benchmark-quiet \
 	  --benchmark-json=benchmarks/report/benchmark.json; status=$$?; \
-	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json && exit $$status
+	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,README.md) && exit $$status
 
 notebooks: .venv/installed-notebook
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

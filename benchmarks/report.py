@@ -1,6 +1,7 @@
 """The report: from pytest-benchmark's JSON to Markdown and pictures.
 
-python benchmarks/report.py FILE.json    # writes report.md and *.png beside the file
+python benchmarks/report.py FILE.json             # writes report.md and *.png beside the file
+python benchmarks/report.py FILE.json README.md   # and the summary between the marks in README.md
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import geometric_mean, median
 
 import figures
 from problems import SUITES, Problem, parse
@@ -24,6 +25,7 @@ CEILINGS = (
     "array of 256 MiB. The first is measured again beside every problem against peers; shares of the FMA "
     "rate refer to that."
 )
+MARKS = ("<!-- benchmark -->\n", "<!-- end of benchmark -->\n")
 GRID = (
     "Over strides, paddings and kernel sizes. A dash is a W above 1 GiB, which is not built. What the matrix "
     "form reads of W is held against the memory's rate; above 100 % it came from a cache."
@@ -197,6 +199,41 @@ def itself_lines(itself):
     return ["## Against itself", "", *table(["", "measured", "bar", "met"], rows)]
 
 
+def readme_lines(found, ceilings, contests, itself):
+    """What a reader wants to know first: the machine, a line a suite, the library against itself."""
+    info = found["machine_info"]
+    cpu = info["cpu"].get("brand_raw", info["machine"])
+    peers = ", ".join(f"{name} {version}" for name, version in info["peers"].items() if version)
+    rows = []
+    for name in SUITES:
+        for ours, rivals, found_rows in duels(name, contests.get(name, [])):
+            ratios = [row.ratio for row in found_rows]
+            shares = [row.rate / row.fma_rate for row in found_rows]
+            call = f": `{ours}` against {rivals}" if len(SUITES[name].duels) > 1 else ""
+            cells = [f"{SUITES[name].question}{call}", format_digits(geometric_mean(ratios))]
+            rows.append([*cells, format_digits(min(ratios)), f"{median(shares):.0%}, {max(shares):.0%}"])
+    rates = " / ".join(f"{ceilings[dtype] / 1e9:.0f}" for dtype in ("float32", "float64"))
+    return [
+        f"{cpu}, {info['cores']} cores, {info['threads']} threads each, {found['datetime'][:10]}; a loop of",
+        f"multiply-adds in registers reaches {rates} GFLOP/s in float32 / float64, and a sum over memory",
+        f"{ceilings['read'] / 1e9:.0f} GB/s. Peers: {peers}.",
+        "The fastest peer's time over ours, above 1 triconv is faster:",
+        "",
+        *table(["", "geometric mean", "least", "of the multiply-add rate: median, best"], rows),
+        *itself_lines(itself)[2:],
+    ]
+
+
+def put(path, lines):
+    """Replace what stands between the marks of a file."""
+    text = path.read_text("utf-8")
+    before, mark, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (mark and end):
+        sys.exit(f"{path} has no place for the summary")
+    path.write_text(before + mark + "\n".join(["", *lines]).rstrip("\n") + "\n\n" + end + after, "utf-8")
+
+
 def auto_line(grid, chosen):
     """How often "auto" takes the fastest method, and what it loses where it does not."""
     losses = []
@@ -248,7 +285,7 @@ def grid_lines(grid, chosen, ceilings):
     return lines
 
 
-def main(path):
+def main(path, readme=None):
     folder = Path(path).parent
     found, ceilings, grid, chosen, contests, itself = read(path)
     lines = machine_lines(found, ceilings) + summary_lines(contests)
@@ -276,10 +313,12 @@ def main(path):
             if rows
         ]
         figures.ratios(groups).savefig(folder / "peers.png", dpi=120)
+    if readme:
+        put(Path(readme), readme_lines(found, ceilings, contests, itself))
     print(f"the report is in {folder / 'report.md'}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if not 2 <= len(sys.argv) <= 3:
         sys.exit(__doc__.strip())
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -158,3 +158,15 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     print(all(pool.map(right, ["direct", "im2col"])))
 """
     assert run(LARGE + code) == ["True"]
+
+
+@several
+def test_a_count_set_before_anything_ran():
+    """Numba's layer has no name before it starts, and nothing may ask for one."""
+    code = """
+import numpy as np, triconv
+triconv.set_num_threads(2)
+y = triconv.conv2d(np.ones((64, 64, 16)), np.ones((16, 3, 3, 16)))
+print((y == 144).all())
+"""
+    assert run(code) == ["True"]

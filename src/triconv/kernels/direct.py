@@ -15,22 +15,29 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 @functools.cache
 def kernel(orientation: str, tile: Tile) -> Kernel:
-    """Loops over chunks of filters, samples and bands of output rows."""
+    """Loops over samples, bands of output rows and chunks of filters, which share a band."""
     product = getattr(multiply, orientation)(tile)
     band = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
+    exact = orientation in ("channels", "wrapped")
 
     def direct(x, rows, columns, places, offsets, steps, weight, bias, y, data, loops, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
             start = worker * p.share + -address(data, 0) % ALIGNED // size
-            # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.share * size)
+            if not exact:
+                # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
+                clear(address(data, start), p.share * size)
+            held = -1
             task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
-                rest, piece = divmod(task, p.pieces)
-                chunk, n = divmod(rest, p.batch)
+                # Either a band serves all filters before the next one, or filters all bands.
+                if p.band_stays:
+                    block, chunk = divmod(task, p.chunks)
+                else:
+                    chunk, block = divmod(task, p.batch * p.pieces)
+                n, piece = divmod(block, p.pieces)
                 first = chunk * p.chunk
                 last = min(first + p.chunk, blocks)
                 line = piece * p.rows
@@ -56,8 +63,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                     else:
                         right = left + (length - 1) * p.stride_width
                         right += (p.kernel_width - 1) * p.dilation_width + 1
-                        sample = n * p.x_sample
-                        band(data, start, x, sample, rows, columns, places, top, height, left, right, p)
+                        if held != block or p.edge > 0:
+                            sample = n * p.x_sample
+                            band(data, start, x, sample, rows, columns, places, top, height, left, right, p)
+                        held = block
                         begin, row, depth = address(data, start), p.data_row, p.data_group
                     to = at + low * p.y_pixel
                     product(

@@ -15,9 +15,9 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 @functools.cache
 def kernel(orientation: str, tile: Tile) -> Kernel:
-    """Loops over chunks of filters, samples and blocks of patches."""
+    """Loops over samples, blocks of patches and chunks of filters, which share a block."""
     product = getattr(multiply, orientation)(tile)
-    size = np.dtype(tile.dtype).itemsize
+    size, tile_rows = np.dtype(tile.dtype).itemsize, tile.rows
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)
 
@@ -27,18 +27,22 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
             blocks = p.groups * p.group_blocks
             pixels = p.out_height * p.out_width
             start = worker * p.share + -address(data, 0) % ALIGNED // size
-            # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.share * size)
+            if by_lines or p.pixels < tile_rows:
+                # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
+                clear(address(data, start), p.share * size)
+            held = -1
             task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
-                rest, piece = divmod(task, p.pieces)
-                chunk, n = divmod(rest, p.batch)
+                block, chunk = divmod(task, p.chunks)
+                n, piece = divmod(block, p.pieces)
                 begin = chunk * p.chunk
                 end = min(begin + p.chunk, blocks)
                 first = piece * p.pixels
                 count = min(p.pixels, pixels - first)
                 sample = n * p.x_sample
-                if by_lines:
+                if block == held:
+                    pass
+                elif by_lines:
                     patch_lines(data, start, x, sample, rows, columns, first, count, p)
                 else:
                     row = p.kernel_width * p.group_channels
@@ -57,23 +61,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                         1,
                         p,
                     )
+                held = block
                 at = n * p.y_sample + first * p.y_pixel
-                product(
-                    address(data, start),
-                    0,
-                    p.data_group,
-                    steps,
-                    1,
-                    count,
-                    steps,
-                    weight,
-                    bias,
-                    y,
-                    at,
-                    begin,
-                    end,
-                    p,
-                )
+                here, depth = address(data, start), p.data_group
+                product(here, 0, depth, steps, 1, count, steps, weight, bias, y, at, begin, end, p)
                 task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)

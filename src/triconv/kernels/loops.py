@@ -26,7 +26,7 @@ FIELDS = (
     # the reduction: runs or taps
     "steps", "run", "scale",
     # packed weights, and the split of the work into tasks
-    "width", "block_size", "group_blocks", "chunk", "chunks", "pieces", "tasks",
+    "width", "block_size", "group_blocks", "chunk", "chunks", "pieces", "band_stays", "tasks",
 )  # fmt: skip
 
 LOOPS = np.dtype([(name, np.int64) for name in FIELDS])

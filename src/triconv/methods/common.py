@@ -31,6 +31,7 @@ FILTERS = (1, 2, 4, 8)  # filters in a tile of columns
 STORE = 2  # cycles to write a vector of results
 SCATTER = 1.5  # cycles to write a single result
 START = 30  # cycles to start a tile
+TILES = 4  # tiles of pixels in a task at least
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
 
 
@@ -274,7 +275,7 @@ def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def chunked(problem: Problem, groups: int, width: int, pieces: int) -> tuple[int, int]:
     """Blocks of filters a task, and how many such chunks: few, but enough tasks for the threads."""
     blocks = groups * (rounded(problem.geometry.out_channels // groups, width) // width)
-    chunks = min(blocks, max(1, -(-TASKS // pieces * max(1, problem.batch))))
+    chunks = min(blocks, max(1, -(-TASKS // (pieces * max(1, problem.batch)))))
     chunk = -(-blocks // chunks)
     return chunk, -(-blocks // chunk)
 

@@ -16,8 +16,8 @@ from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
+STAY = 1 << 20  # bytes of weights that stay in the second-level cache from band to band
 LINES = 2  # rows a task where they are read in place
-TILES = 4  # tiles of pixels in a band at least
 WRAPPED = 1.05  # idle pixels from which tiles go on in the next row
 FILTERS = ("channels", "wrapped")  # the orientations with vectors over filters
 ALONG = ("rows", "flat")  # the orientations with tiles of several rows
@@ -58,7 +58,7 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     most = max(1, common.BAND // (row * h.stride * problem.dtype.itemsize))
     fair = -(-h.out * max(1, problem.batch) // common.TASKS)
     # Few pixels fill no tile; then the filters are shared out instead.
-    least = -(-TILES * tile.rows // w.out) if orientation in FILTERS else 1
+    least = -(-common.TILES * common.PIXELS // w.out) if orientation in FILTERS else 1
     rows = min(most, max(least, fair), h.out)
     edge, middle = in_place(problem, orientation, tile)
     if edge:
@@ -243,6 +243,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         chunk=plan.chunk,
         chunks=plan.chunks,
         pieces=plan.pieces,
+        band_stays=packed_bytes(problem, plan) <= STAY,
         tasks=problem.batch * plan.tasks,
     )
     return rows, columns, places, common.flat(offsets), common.flat(steps), record

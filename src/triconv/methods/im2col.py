@@ -50,7 +50,8 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     if orientation == "channels":
         tile = replace(tile, rows=min(tile.rows, most))
     step = tile.rows if orientation == "channels" else tile.width
-    fair = -(-total * max(1, problem.batch) // common.TASKS)
+    # Few pixels would read all the weights for little; then the filters are shared out instead.
+    fair = max(-(-total * max(1, problem.batch) // common.TASKS), common.TILES * common.PIXELS)
     pixels = max(step, common.BAND // (row * size) // step * step)
     pixels = min(pixels, common.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
