@@ -84,7 +84,7 @@ def in_place(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
     where copies are small beside the work, nor where vectors could not lie as the pixels do.
     """
     g = problem.geometry
-    w = problem.axes[1]
+    h, w = problem.axes
     alike = problem.layout == "NHWC" and g.padded_shape == g.input_shape and w.out >= tile.rows
     if alike and (orientation in FILTERS or (orientation == "depth" and g.in_channels % tile.width == 0)):
         return 0, w.out
@@ -93,6 +93,8 @@ def in_place(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
         and (w.stride > 1 or g.group_channels > 1 or (problem.layout == "NHWC" and g.in_channels > 1))
     ):
         return 0, 0
+    if orientation in ALONG and h.out < tile.rows:
+        return 0, 0  # the tile would read rows that are not there
     # Whole tiles, so that none reads past the end of a row.
     edge = {"rows": tile.width, "flat": tile.width // g.in_channels, "depth": tile.rows}[orientation]
     middle = (w.out - 2 * edge) // edge * edge
