@@ -106,11 +106,16 @@ def table(head, rows):
     return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
+def names(info):
+    """The CPU, and the peers that took part with their versions."""
+    peers = ", ".join(f"{name} {version}" for name, version in info["peers"].items() if version)
+    return info["cpu"].get("brand_raw", info["machine"]), peers
+
+
 def machine_lines(found, ceilings):
     info = found["machine_info"]
-    peers = ", ".join(f"{name} {version}" for name, version in info["peers"].items() if version)
+    cpu, peers = names(info)
     absent = ", ".join(name for name, version in info["peers"].items() if not version)
-    cpu = info["cpu"].get("brand_raw", info["machine"])
     when = found["datetime"][:16].replace("T", " ")
     lines = [
         "# Benchmark",
@@ -187,23 +192,21 @@ def suite_lines(name, contests):
     return lines
 
 
-def itself_lines(itself):
-    if not itself:
-        return []
+def itself_table(itself):
+    """Each question with what was measured and what is asked."""
     rows = []
     for info in itself:
         most, least, value = info["most"], info["least"], info["value"]
         met = value <= most if least is None else value >= least
         bar = f"at most {most:g}" if least is None else f"at least {least:g}"
         rows.append([info["question"], format_digits(value), bar, "yes" if met else "no"])
-    return ["## Against itself", "", *table(["", "measured", "bar", "met"], rows)]
+    return table(["", "measured", "bar", "met"], rows)
 
 
-def readme_lines(found, ceilings, contests, itself):
+def readme_lines(found, ceilings, grid, chosen, contests, itself):
     """What a reader wants to know first: the machine, a line a suite, the library against itself."""
     info = found["machine_info"]
-    cpu = info["cpu"].get("brand_raw", info["machine"])
-    peers = ", ".join(f"{name} {version}" for name, version in info["peers"].items() if version)
+    cpu, peers = names(info)
     rows = []
     for name in SUITES:
         for ours, rivals, found_rows in duels(name, contests.get(name, [])):
@@ -220,7 +223,10 @@ def readme_lines(found, ceilings, contests, itself):
         "The fastest peer's time over ours, above 1 triconv is faster:",
         "",
         *table(["", "geometric mean", "least", "of the multiply-add rate: median, best"], rows),
-        *itself_lines(itself)[2:],
+        "And against itself:",
+        "",
+        *itself_table(itself),
+        auto_line(grid, chosen),
     ]
 
 
@@ -292,7 +298,8 @@ def main(path, readme=None):
     for name in SUITES:
         if name in contests:
             lines += suite_lines(name, contests[name])
-    lines += itself_lines(itself)
+    if itself:
+        lines += ["## Against itself", "", *itself_table(itself)]
     lines += grid_lines(grid, chosen, ceilings)
     (folder / "report.md").write_text("\n".join(lines), "utf-8")
 
@@ -314,7 +321,7 @@ def main(path, readme=None):
         ]
         figures.ratios(groups).savefig(folder / "peers.png", dpi=120)
     if readme:
-        put(Path(readme), readme_lines(found, ceilings, contests, itself))
+        put(Path(readme), readme_lines(found, ceilings, grid, chosen, contests, itself))
     print(f"the report is in {folder / 'report.md'}")
 
 

@@ -5,7 +5,6 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
 import measure
 import pytest
@@ -35,19 +34,9 @@ FIRST = {
 }
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What is asked of a ratio or a time."""
-
-    question: str
-    most: float | None = None
-    least: float | None = None
-
-
-def note(benchmark, bar, value):
-    benchmark.extra_info.update(
-        kind="itself", question=bar.question, value=value, most=bar.most, least=bar.least
-    )
+def note(benchmark, question, value, *, most=None, least=None):
+    """Keep a ratio or a time, and what is asked of it."""
+    benchmark.extra_info.update(kind="itself", question=question, value=value, most=most, least=least)
 
 
 def planned(line, method="direct"):
@@ -58,14 +47,14 @@ def planned(line, method="direct"):
     return lambda: made(x, out), problem
 
 
-def seconds(code, **environment):
+def seconds(code, times=TIMES, **environment):
     """Median seconds of a fresh process that runs some code."""
-    times = []
-    for _ in range(TIMES):
+    taken = []
+    for _ in range(times):
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **environment})
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
@@ -75,7 +64,7 @@ def test_im2col_keeps_up_with_direct(benchmark, line, dtype, effort):
     im2col, _ = planned(f"{line} {dtype}", "im2col")
     times = measure.race(benchmark, im2col, {"direct": direct}, effort)
     ratio = benchmark.stats.stats.median / statistics.median(times["direct"])
-    note(benchmark, Bar(f"im2col's time over direct's, `{line}` {dtype}", most=1.15), ratio)
+    note(benchmark, f"im2col's time over direct's, `{line}` {dtype}", ratio, most=1.15)
 
 
 @pytest.mark.skipif(triconv.get_num_threads() < 2, reason="one thread")
@@ -89,7 +78,7 @@ def test_two_threads_share_the_work(benchmark, line, effort):
 
     times = measure.race(benchmark, lambda: with_threads(2), {"one": lambda: with_threads(1)}, effort)
     ratio = statistics.median(times["one"]) / benchmark.stats.stats.median
-    note(benchmark, Bar(f"speed of 2 threads over 1, `{line}`", least=1.85), ratio)
+    note(benchmark, f"speed of 2 threads over 1, `{line}`", ratio, least=1.85)
 
 
 def test_time_grows_with_the_work(benchmark, effort):
@@ -98,29 +87,26 @@ def test_time_grows_with_the_work(benchmark, effort):
     times = measure.race(benchmark, calls[first][0], {size: calls[size][0] for size in others}, effort)
     medians = {first: benchmark.stats.stats.median} | {s: statistics.median(t) for s, t in times.items()}
     rates = [medians[size] / calls[size][1].flops for size in SIZES]
-    bar = Bar("slowest over fastest time a multiply-add, 3x3 layers of 5 million to 10 billion", most=1.2)
-    note(benchmark, bar, max(rates) / min(rates))
+    question = "slowest over fastest time a multiply-add, 3x3 layers of 5 million to 10 billion"
+    note(benchmark, question, max(rates) / min(rates), most=1.2)
 
 
 def test_import(benchmark):
     ours = seconds("import triconv")
     benchmark.pedantic(lambda: None)
-    note(benchmark, Bar("import over `import numba`", most=1.5), ours / seconds("import numba"))
+    note(benchmark, "import over `import numba`", ours / seconds("import numba"), most=1.5)
 
 
 def test_first_result_warm(benchmark):
     pytest.importorskip("torch")
-    seconds(FIRST["triconv"])
+    seconds(FIRST["triconv"], times=1)
     ours = seconds(FIRST["triconv"])
     benchmark.pedantic(lambda: None)
-    bar = Bar("import and first result, warm cache, over PyTorch's", most=0.6)
-    note(benchmark, bar, ours / seconds(FIRST["torch"]))
+    question = "import and first result, warm cache, over PyTorch's"
+    note(benchmark, question, ours / seconds(FIRST["torch"]), most=0.6)
 
 
 def test_first_result_cold(benchmark, tmp_path):
-    start = time.perf_counter()
-    environment = {**os.environ, "TRICONV_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", FIRST["triconv"]], check=True, env=environment)
-    taken = time.perf_counter() - start
+    taken = seconds(FIRST["triconv"], times=1, TRICONV_CACHE_DIR=str(tmp_path))
     benchmark.pedantic(lambda: None)
-    note(benchmark, Bar("seconds of import and first result, cold cache", most=8), taken)
+    note(benchmark, "seconds of import and first result, cold cache", taken, most=8)

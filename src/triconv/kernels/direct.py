@@ -19,14 +19,13 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     product = getattr(multiply, orientation)(tile)
     band = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
-    exact = orientation in ("channels", "wrapped")
 
     def direct(x, rows, columns, places, offsets, steps, weight, bias, y, data, loops, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             blocks = p.groups * p.group_blocks
             start = worker * p.share + -address(data, 0) % ALIGNED // size
-            if not exact:
+            if p.clears:
                 # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
                 clear(address(data, start), p.share * size)
             held = -1
@@ -50,28 +49,30 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                 bottom = top + ((p.rows if p.edge > 0 else lines) - 1) * p.stride_height + reach
                 inside = p.middle > 0 and top >= p.inside_top and bottom <= p.inside_bottom
                 # The middle is read where it lies; the sides, and all of a band at an end, with their border.
-                for part in range(3 if inside and p.edge > 0 else 1):
-                    low, length = 0, p.out_width
-                    if inside:
-                        low = 0 if part == 1 else p.edge if part == 0 else p.edge + p.middle
-                        length = p.edge if part == 1 else p.middle if part == 0 else p.out_width - low
+                low = 0
+                while low < p.out_width:
+                    high = p.out_width
+                    if inside and low < p.edge:
+                        high = p.edge
+                    elif inside and low < p.edge + p.middle:
+                        high = p.edge + p.middle
                     left = low * p.stride_width
-                    if inside and part == 0:
+                    if inside and p.edge <= low < p.edge + p.middle:
                         place = (top - p.inside_top) * p.x_row + (left - p.inside_first) * p.x_column
                         begin, row = address(x, n * p.x_sample + place), p.x_row
                         depth = p.group_channels * p.x_channel
                     else:
-                        right = left + (length - 1) * p.stride_width
-                        right += (p.kernel_width - 1) * p.dilation_width + 1
+                        right = (high - 1) * p.stride_width + (p.kernel_width - 1) * p.dilation_width + 1
                         if held != block or p.edge > 0:
                             sample = n * p.x_sample
                             band(data, start, x, sample, rows, columns, places, top, height, left, right, p)
                         held = block
                         begin, row, depth = address(data, start), p.data_row, p.data_group
-                    to = at + low * p.y_pixel
+                    to, length = at + low * p.y_pixel, high - low
                     product(
                         begin, row, depth, offsets, lines, length, steps, weight, bias, y, to, first, last, p
                     )
+                    low = high
                 task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)

@@ -17,7 +17,7 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 def kernel(orientation: str, tile: Tile) -> Kernel:
     """Loops over samples, blocks of patches and chunks of filters, which share a block."""
     product = getattr(multiply, orientation)(tile)
-    size, tile_rows = np.dtype(tile.dtype).itemsize, tile.rows
+    size = np.dtype(tile.dtype).itemsize
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)
 
@@ -27,7 +27,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
             blocks = p.groups * p.group_blocks
             pixels = p.out_height * p.out_width
             start = worker * p.share + -address(data, 0) % ALIGNED // size
-            if by_lines or p.pixels < tile_rows:
+            if p.clears:
                 # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
                 clear(address(data, start), p.share * size)
             held = -1
@@ -40,11 +40,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                 first = piece * p.pixels
                 count = min(p.pixels, pixels - first)
                 sample = n * p.x_sample
-                if block == held:
-                    pass
-                elif by_lines:
+                fresh = block != held
+                if fresh and by_lines:
                     patch_lines(data, start, x, sample, rows, columns, first, count, p)
-                else:
+                elif fresh:
                     row = p.kernel_width * p.group_channels
                     patches(
                         data,

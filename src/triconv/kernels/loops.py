@@ -21,7 +21,7 @@ FIELDS = (
     # padded columns that show the input's own columns in order
     "inside_first", "inside_last", "inside_top", "inside_bottom",
     # what a worker packs: a band of rows, or a block of patches
-    "edge", "middle", "share", "rows", "pixels", "phases",
+    "edge", "middle", "share", "clears", "rows", "pixels", "phases",
     "data_row", "data_column", "data_pixel", "data_channel", "data_group",
     # the reduction: runs or taps
     "steps", "run", "scale",

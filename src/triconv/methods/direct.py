@@ -233,6 +233,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         edge=plan.edge,
         middle=plan.middle,
         share=plan.share,
+        clears=plan.orientation not in FILTERS,
         rows=plan.rows,
         data_row=row,
         data_column=column,

@@ -16,7 +16,8 @@ from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
 PATCH = 6  # cycles to copy an element of a patch: 2.7 to 6 where a 1x1 kernel copies pixel by pixel
-MOST = 8 << 20  # bytes of patches that a worker holds at most, unless one tile of them is larger
+# Bytes of patches that a worker holds at most, unless a single one is larger; a vector reads past their end.
+MOST = (8 << 20) - common.PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     record = loops.record(
         **common.sizes(problem, *blocks(problem, plan)),
         share=plan.share,
+        clears=plan.orientation == "columns" or plan.pixels < plan.tile.rows,
         pixels=plan.pixels,
         data_row=plan.row_elements,
         data_pixel=plan.row_elements,
