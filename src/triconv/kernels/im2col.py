@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 
 from triconv.kernels import loops, multiply, pack
-from triconv.kernels.simd import ALIGNED, Tile, address, clear
+from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 

@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 
 from triconv.kernels import loops
-from triconv.kernels.simd import Tile, address, columns_tile
+from triconv.kernels.addresses import address
+from triconv.kernels.simd import Tile, columns_tile
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 

@@ -11,45 +11,42 @@ from typing import Any
 
 import numpy as np
 
-from triconv.kernels.simd import (
-    Tile,
-    address,
-    channels_tile,
-    columns_tile,
-    depth_tile,
-    flat_tile,
-    rows_tile,
-)
+from triconv.kernels.addresses import address
+from triconv.kernels.simd import Tile, channels_tile, columns_tile, depth_tile, rows_tile
 from triconv.runtime.jit import inline
 
 
 @functools.cache
-def channels(tile: Tile) -> Any:
-    """Vectors over output channels: tiles of pixels of a row."""
-    micro = channels_tile(tile, False)
+def channels(tile: Tile, wrapped: bool = False) -> Any:
+    """Vectors over output channels: tiles of pixels of a row.
+
+    Or, ``wrapped``, tiles going on from row to row: ``lines * length`` pixels, found through ``offsets``.
+    """
+    micro = channels_tile(tile, wrapped)
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        stretches, pixels = (1, lines * length) if wrapped else (lines, length)
         for block in range(first, last):
             group, part = divmod(block, p.group_blocks)
             m = group * p.group_filters + part * width
             filters = min(width, p.group_filters - part * width)
-            for line in range(lines):
+            for line in range(stretches):
                 begin = group * depth + line * p.stride_height * row
-                for start in range(0, length, n_pixels):
+                for start in range(0, pixels, n_pixels):
                     # The last tile starts early and computes a few pixels again.
-                    pixel = max(0, min(start, length - n_pixels))
+                    pixel = max(0, min(start, pixels - n_pixels))
                     micro(
-                        data + (begin + pixel * p.data_pixel) * size,
-                        p.data_pixel,
+                        data + (begin if wrapped else begin + pixel * p.data_pixel) * size,
+                        address(offsets, pixel) if wrapped else p.data_pixel,
                         address(steps, 0),
                         p.steps,
                         p.run,
                         address(weight, block * p.block_size),
                         address(bias, block * width),
                         address(y, at + (line * p.out_width + pixel) * p.y_pixel + m * p.y_filter),
-                        min(n_pixels, length),
+                        min(n_pixels, pixels),
                         filters,
                         p.y_pixel,
                         p.y_filter,
@@ -60,35 +57,8 @@ def channels(tile: Tile) -> Any:
 
 @functools.cache
 def wrapped(tile: Tile) -> Any:
-    """As `channels`, tiles going on from row to row: ``lines * length`` pixels, found through ``offsets``."""
-    micro = channels_tile(tile, True)
-    n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
-
-    @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
-        pixels = lines * length
-        for block in range(first, last):
-            group, part = divmod(block, p.group_blocks)
-            m = group * p.group_filters + part * width
-            filters = min(width, p.group_filters - part * width)
-            for start in range(0, pixels, n_pixels):
-                pixel = max(0, min(start, pixels - n_pixels))
-                micro(
-                    data + group * depth * size,
-                    address(offsets, pixel),
-                    address(steps, 0),
-                    p.steps,
-                    p.run,
-                    address(weight, block * p.block_size),
-                    address(bias, block * width),
-                    address(y, at + pixel * p.y_pixel + m * p.y_filter),
-                    min(n_pixels, pixels),
-                    filters,
-                    p.y_pixel,
-                    p.y_filter,
-                )
-
-    return multiply
+    """As `channels`, its tiles wrapped."""
+    return channels(tile, True)
 
 
 @functools.cache
@@ -125,19 +95,24 @@ def columns(tile: Tile) -> Any:
 
 
 @functools.cache
-def rows(tile: Tile) -> Any:
-    """Vectors over pixels, several output rows of one filter at a time."""
-    micro, known = rows_tile(tile), tile.kernel > 1
+def rows(tile: Tile, flat: bool = False) -> Any:
+    """Vectors over pixels, several output rows of one filter at a time.
+
+    Or, ``flat``, where few channels have a filter each: vectors over pixels and channels of a row alike. A
+    tile's width holds whole pixels, so the weights repeat from tile to tile.
+    """
+    micro, known = rows_tile(tile, flat), tile.kernel > 1
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        across, step = (length * p.channels, 1) if flat else (length, p.y_pixel)
         for m in range(first, last):
             group = m // p.group_filters
             for start in range(0, lines, n_lines):
                 line = max(0, min(start, lines - n_lines))
                 begin = group * depth + line * p.stride_height * row
-                for column in range(0, length, width):
+                for column in range(0, across, width):
                     micro(
                         data + (begin + column) * size,
                         row if known else row * p.stride_height,
@@ -147,14 +122,20 @@ def rows(tile: Tile) -> Any:
                         p.steps,
                         address(weight, m * p.block_size),
                         address(bias, m),
-                        address(y, at + (line * p.out_width + column) * p.y_pixel + m * p.y_filter),
+                        address(y, at + line * p.out_width * p.y_pixel + column * step + m * p.y_filter),
                         min(n_lines, lines),
-                        min(width, length - column),
+                        min(width, across - column),
                         p.out_width * p.y_pixel,
-                        p.y_pixel,
+                        step,
                     )
 
     return multiply
+
+
+@functools.cache
+def flat(tile: Tile) -> Any:
+    """As `rows`, its vectors flat."""
+    return rows(tile, True)
 
 
 @functools.cache
@@ -184,38 +165,5 @@ def depth(tile: Tile) -> Any:
                         min(width, p.channels - channel),
                         p.y_pixel,
                     )
-
-    return multiply
-
-
-@functools.cache
-def flat(tile: Tile) -> Any:
-    """As `rows` where few channels have a filter each: vectors run over pixels and channels of a row alike.
-
-    A vector holds whole pixels, so the weights repeat from vector to vector.
-    """
-    micro, known = flat_tile(tile), tile.kernel > 1
-    n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
-
-    @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
-        across, pitch = length * p.channels, p.out_width * p.channels
-        for start in range(0, lines, n_lines):
-            line = max(0, min(start, lines - n_lines))
-            for column in range(0, across, width):
-                micro(
-                    data + (line * p.stride_height * row + column) * size,
-                    row if known else row * p.stride_height,
-                    1 if known else p.kernel_height,
-                    row * p.dilation_height,
-                    address(steps, 0),
-                    p.steps,
-                    address(weight, 0),
-                    address(bias, 0),
-                    address(y, at + line * pitch + column),
-                    min(n_lines, lines),
-                    min(width, across - column),
-                    pitch,
-                )
 
     return multiply

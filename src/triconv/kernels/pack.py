@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from triconv.kernels import loops
-from triconv.kernels.simd import address, clear, copy, strided_copy
+from triconv.kernels.addresses import address, clear, copy, strided_copy
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, inline, reads, writes
 

@@ -11,7 +11,7 @@ tile           rows                 vectors over                 a[p, k] is
 `channels_tile` pixels              output channels              one pixel, broadcast
 `columns_tile` filters              pixels, or for W samples     one weight, broadcast
 `rows_tile`    output rows          pixels                       one weight, broadcast
-`flat_tile`    output rows          pixels and channels alike    a vector of weights
+flat           output rows          pixels and channels alike    a vector of weights
 `depth_tile`   pixels               channels of small groups     a vector of weights
 ============== ==================== ============================ =======================
 
@@ -34,10 +34,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-INT = ir.IntType(64)
-LANE = ir.IntType(32)
-ALIGNED = 64  # bytes of a line of the cache
-STRIDES = (1, 2, 3, 4)  # that a strided copy has vectors for
+from triconv.kernels.addresses import INT, LANE, integer
+
 QUAD = 4  # pixels that share a pointer
 UNROLL = 4  # steps a turn of the channels loop: pays for moving the pixels' pointers
 
@@ -78,11 +76,6 @@ class Tile:
         return "_".join(words)
 
 
-def integer(value: int) -> ir.Constant:
-    """An index that is known now."""
-    return ir.Constant(INT, value)
-
-
 class Emitter:
     """Writes the instructions of one tile into the function that Numba is compiling."""
 
@@ -114,6 +107,13 @@ class Emitter:
     def load_vector(self, pointer: Any) -> Any:
         """One vector from the element pointed at, of any alignment."""
         return self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()), align=self.scalar_bytes)
+
+    def load_vectors(self, pointer: Any) -> list[Any]:
+        """The vectors that lie side by side from the element pointed at, as many as the tile is wide."""
+        return [
+            self.load_vector(self.b.gep(pointer, [integer(q * self.tile.lanes)]))
+            for q in range(self.tile.vectors)
+        ]
 
     def broadcast(self, pointer: Any) -> list[Any]:
         """The element pointed at, each of its parts spread over a vector."""
@@ -157,9 +157,19 @@ class Emitter:
 
     # --- arithmetic ---------------------------------------------------------------------------------
 
-    def start(self, p: int, q: int, bias: Any) -> None:
-        """Start an accumulator from the bias."""
-        self.b.store(bias, self.acc[p][q][0])
+    def start_columns(self, bias: Any) -> None:
+        """Start every row from the same vectors of biases."""
+        for q, start in enumerate(self.load_vectors(bias)):
+            for p in range(self.tile.rows):
+                self.b.store(start, self.acc[p][q][0])
+
+    def start_rows(self, bias: Any, apart: int) -> None:
+        """Start each row from one bias, ``apart`` elements from the last row's."""
+        for p in range(self.tile.rows):
+            real, *imaginary = self.broadcast(self.b.gep(bias, [integer(p * apart)]))
+            start = self.interleave(real, imaginary[0]) if imaginary else real
+            for q in range(self.tile.vectors):
+                self.b.store(start, self.acc[p][q][0])
 
     def add_product(self, p: int, q: int, parts: list[Any], vector: Any) -> None:
         """Add a broadcast element times a vector onto an accumulator."""
@@ -280,112 +290,6 @@ class Emitter:
                 b.store(value, b.gep(column, [b.mul(row.index, row_step)]), align=self.scalar_bytes)
 
 
-@intrinsic
-def address(context, array, index):
-    """Address of ``array[index]``, as an integer."""
-    signature = types.int64(array, types.int64)
-
-    def codegen(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.ptrtoint(builder.gep(data, [arguments[1]]), INT)
-
-    return signature, codegen
-
-
-@intrinsic
-def claim(context, counters, which):
-    """Take the next number from one of the counters that threads share."""
-
-    def codegen(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", builder.gep(data, [arguments[1]]), integer(1), "monotonic")
-
-    return types.int64(counters, types.int64), codegen
-
-
-@intrinsic
-def copy(context, target, source, count):
-    """Copy ``count`` bytes from one address to another."""
-
-    def codegen(context, builder, signature, arguments):
-        byte = ir.IntType(8).as_pointer()
-        target, source, count = arguments
-        to, there = builder.inttoptr(target, byte), builder.inttoptr(source, byte)
-        cgutils.raw_memcpy(builder, to, there, count, 1)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def clear(context, target, count):
-    """Set ``count`` bytes from an address on to zero."""
-
-    def codegen(context, builder, signature, arguments):
-        target, count = arguments
-        cgutils.memset(builder, builder.inttoptr(target, ir.IntType(8).as_pointer()), count, 0)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
-
-
-@functools.cache
-def strided_copy(dtype: str, lanes: int) -> Any:
-    """A copy of elements that lie some way apart to one place after the other.
-
-    Its arguments are two addresses, how many elements and how many places apart they lie. The steps of
-    small strides and few channels go by vectors: several are loaded side by side, and every n-th element
-    taken out of them.
-    """
-    kind = np.dtype(dtype)
-    parts = 2 if kind.kind == "c" else 1
-    scalar = ir.IntType(8 * kind.itemsize // parts)
-    element = ir.ArrayType(scalar, parts)
-
-    @intrinsic
-    def strided(context, target, source, count, stride):
-        def codegen(context, b, signature, arguments):
-            target, source, count, stride = arguments
-            target, source = (b.inttoptr(place, element.as_pointer()) for place in (target, source))
-            done = cgutils.alloca_once_value(b, integer(0))
-            rest = b.append_basic_block("one_by_one")
-            chosen = b.switch(stride, rest)
-            for apart in STRIDES:
-                block = b.append_basic_block(f"apart_{apart}")
-                chosen.add_case(integer(apart), block)
-                b.position_at_end(block)
-                if apart == 1:
-                    size = integer(kind.itemsize)
-                    cgutils.raw_memcpy(b, target, source, b.mul(count, size), 1)
-                    b.store(count, done)
-                    b.branch(rest)
-                    continue
-                # One element fewer than there are: the last vector would read past the end of the last.
-                turns = b.sdiv(b.sub(count, integer(1)), integer(lanes))
-                turns = b.select(b.icmp_signed(">", count, integer(0)), turns, integer(0))
-                wide = ir.VectorType(scalar, lanes * apart * parts)
-                picked = [n * apart * parts + part for n in range(lanes) for part in range(parts)]
-                mask = ir.Constant(ir.VectorType(LANE, lanes * parts), picked)
-                with cgutils.for_range(b, turns) as loop:
-                    n = b.mul(loop.index, integer(lanes))
-                    there = b.gep(source, [b.mul(n, stride)])
-                    read = b.load(b.bitcast(there, wide.as_pointer()), align=scalar.width // 8)
-                    taken = b.shuffle_vector(read, ir.Constant(wide, ir.Undefined), mask)
-                    place = b.bitcast(b.gep(target, [n]), taken.type.as_pointer())
-                    b.store(taken, place, align=scalar.width // 8)
-                b.store(b.mul(turns, integer(lanes)), done)
-                b.branch(rest)
-            b.position_at_end(rest)
-            with cgutils.for_range_slice(b, b.load(done), count, integer(1)) as (n, _):
-                value = b.load(b.gep(source, [b.mul(n, stride)]), align=scalar.width // 8)
-                b.store(value, b.gep(target, [n]), align=scalar.width // 8)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 4), codegen
-
-    return strided
-
-
 @functools.cache
 def channels_tile(tile: Tile, wrapped: bool) -> Any:
     """A tile of ``rows`` pixels x ``width`` output channels.
@@ -405,10 +309,7 @@ def channels_tile(tile: Tile, wrapped: bool) -> Any:
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             runs = emit.pointer(runs, INT)
-            for q in range(tile.vectors):
-                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
-                for p in range(tile.rows):
-                    emit.start(p, q, start)
+            emit.start_columns(bias)
             if wrapped:
                 table = emit.pointer(places, INT)
                 offsets = [b.load(b.gep(table, [integer(p)])) for p in range(tile.rows)]
@@ -423,10 +324,7 @@ def channels_tile(tile: Tile, wrapped: bool) -> Any:
                 return [b.gep(quads[p // QUAD], [offsets[p % QUAD]]) for p in range(tile.rows)]
 
             def step_at(pixels, weight, k):
-                vectors = [
-                    emit.load_vector(b.gep(weight, [integer(k * tile.width + q * tile.lanes)]))
-                    for q in range(tile.vectors)
-                ]
+                vectors = emit.load_vectors(b.gep(weight, [integer(k * tile.width)]))
                 for p, pixel in enumerate(pixels):
                     parts = emit.broadcast(b.gep(pixel, [integer(k)]))
                     for q, vector in enumerate(vectors):
@@ -474,18 +372,12 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             taps = emit.pointer(taps, index)
-            for p in range(tile.rows):
-                real, *imaginary = emit.broadcast(b.gep(bias, [integer(p)]))
-                start = emit.interleave(real, imaginary[0]) if imaginary else real
-                for q in range(tile.vectors):
-                    emit.start(p, q, start)
+            emit.start_rows(bias, 1)
             with cgutils.for_range(b, n_taps) as loop:
                 tap = b.load(b.gep(taps, [loop.index]))
                 tap = tap if index_bits == 64 else b.sext(tap, INT)
                 here = b.gep(data, [b.mul(tap, scale)])
-                vectors = [
-                    emit.load_vector(b.gep(here, [integer(q * tile.lanes)])) for q in range(tile.vectors)
-                ]
+                vectors = emit.load_vectors(here)
                 weights = b.gep(weight, [b.mul(loop.index, integer(tile.rows))])
                 for p in range(tile.rows):
                     parts = emit.broadcast(b.gep(weights, [integer(p)]))
@@ -500,14 +392,16 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
 
 
 @functools.cache
-def rows_tile(tile: Tile) -> Any:
+def rows_tile(tile: Tile, flat: bool) -> Any:
     """A tile of ``rows`` output rows of one filter x ``width`` pixels.
+
+    Or, ``flat``, x ``width`` elements of a row, where each channel has a filter of its own.
 
     The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; elements
     between the places that the tile reads; how many rows of the kernel the tile does not know of, and
     elements between them; ``taps``, where in a row each step reads (int64); their number; ``weight``,
-    packed ``[row][tap][kernel]``; ``bias``; ``out``; how many rows and pixels count; the strides of ``out``
-    between rows and between pixels, in elements.
+    packed ``[row][tap][kernel]``, and ``flat`` ``[width]``; ``bias``; ``out``; how many rows and pixels
+    count; the strides of ``out`` between rows and between pixels, in elements.
     """
 
     @intrinsic
@@ -519,58 +413,12 @@ def rows_tile(tile: Tile) -> Any:
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             taps = emit.pointer(taps, INT)
-            real, *imaginary = emit.broadcast(bias)
-            start = emit.interleave(real, imaginary[0]) if imaginary else real
-            for p in range(tile.rows):
-                for q in range(tile.vectors):
-                    emit.start(p, q, start)
-
-            with cgutils.for_range(b, height) as loop:
-                here = b.gep(data, [b.mul(loop.index, line)])
-                known = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, integer(tile.kernel)))])
-                for place in range(tile.span):
-                    if not tile.served(place):
-                        continue
-                    with cgutils.for_range(b, n_taps) as step:
-                        tap = b.load(b.gep(taps, [step.index]))
-                        there = b.gep(b.gep(here, [b.mul(pitch, integer(place))]), [tap])
-                        weights = b.gep(known, [b.mul(step.index, integer(tile.kernel))])
-                        vectors = [
-                            emit.load_vector(b.gep(there, [integer(q * tile.lanes)]))
-                            for q in range(tile.vectors)
-                        ]
-                        for p, tap in tile.served(place):
-                            parts = emit.broadcast(b.gep(weights, [integer(tap)]))
-                            for q, vector in enumerate(vectors):
-                                emit.add_product(p, q, parts, vector)
-            emit.store(out, *extent)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 13), codegen
-
-    return rows
-
-
-@functools.cache
-def flat_tile(tile: Tile) -> Any:
-    """A tile of ``rows`` output rows x ``width`` elements of a row, each channel with a filter of its own.
-
-    The kernel's arguments are those of `rows_tile`, ``weight`` being packed ``[row][tap][kernel][width]``,
-    without the last.
-    """
-
-    @intrinsic
-    def flat(context, data, pitch, height, line, taps, n_taps, weight, bias, out, rows, width, row_step):
-        def codegen(context, b, signature, arguments):
-            data, pitch, height, line, taps, n_taps, weight, bias, out, *extent = arguments
-            emit = Emitter(b, tile)
-            data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
-            taps = emit.pointer(taps, INT)
-            for q in range(tile.vectors):
-                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
-                for p in range(tile.rows):
-                    emit.start(p, q, start)
-            size = integer(tile.kernel * tile.width)
+            if flat:
+                emit.start_columns(bias)
+            else:
+                emit.start_rows(bias, 0)
+            wide = tile.width if flat else 1
+            size = integer(tile.kernel * wide)
             with cgutils.for_range(b, height) as loop:
                 here = b.gep(data, [b.mul(loop.index, line)])
                 known = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, size))])
@@ -581,17 +429,20 @@ def flat_tile(tile: Tile) -> Any:
                         tap = b.load(b.gep(taps, [step.index]))
                         there = b.gep(b.gep(here, [b.mul(pitch, integer(place))]), [tap])
                         weights = b.gep(known, [b.mul(step.index, size)])
-                        for q in range(tile.vectors):
-                            vector = emit.load_vector(b.gep(there, [integer(q * tile.lanes)]))
-                            for p, tap in tile.served(place):
-                                at = b.gep(weights, [integer(tap * tile.width + q * tile.lanes)])
-                                emit.add_product(p, q, emit.spread(emit.load_vector(at)), vector)
-            emit.store(out, *(*extent, integer(1)))
+                        vectors = emit.load_vectors(there)
+                        for p, tap in tile.served(place):
+                            at = b.gep(weights, [integer(tap * wide)])
+                            shared = None if flat else emit.broadcast(at)
+                            for q, vector in enumerate(vectors):
+                                own = b.gep(at, [integer(q * tile.lanes)])
+                                parts = shared or emit.spread(emit.load_vector(own))
+                                emit.add_product(p, q, parts, vector)
+            emit.store(out, *extent)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 12), codegen
+        return types.void(*[types.int64] * 13), codegen
 
-    return flat
+    return rows
 
 
 @functools.cache
@@ -611,10 +462,7 @@ def depth_tile(tile: Tile) -> Any:
             data, pitch, height, line, across, tap, weight, bias, out, *extent = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
-            for q in range(tile.vectors):
-                start = emit.load_vector(b.gep(bias, [integer(q * tile.lanes)]))
-                for p in range(tile.rows):
-                    emit.start(p, q, start)
+            emit.start_columns(bias)
             size = integer(tile.kernel * tile.group * tile.width)
             with cgutils.for_range(b, height) as u, cgutils.for_range(b, across) as v:
                 here = b.gep(data, [b.add(b.mul(u.index, line), b.mul(v.index, tap))])

@@ -5,7 +5,7 @@ Calls that follow each other give a worker the same rows, so what it read and wr
 
 from __future__ import annotations
 
-from triconv.kernels.simd import claim
+from triconv.kernels.addresses import claim
 from triconv.runtime.jit import LINE, inline
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from triconv.axis import Axis
 from triconv.kernels import loops
 from triconv.kernels import pack as kernels
-from triconv.kernels.simd import ALIGNED, Tile
+from triconv.kernels.addresses import ALIGNED
+from triconv.kernels.simd import Tile
 from triconv.problem import Problem
 from triconv.runtime import threads
 from triconv.runtime.machine import Machine
