@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
-from triconv.geometry import ConvGeometry
 from triconv.kernels import im2col as patch_kernels
 from triconv.kernels import loops
 from triconv.methods import NAMES, common, matrix
 from triconv.plan import Prepared, prepare
-from triconv.problem import Problem, Shape, check_weight, image_shape, in_layout, problem
+from triconv.problem import Shape, check_weight, image_shape, problem, unfiltered
 from triconv.runtime import memory
 from triconv.runtime.machine import machine
 
@@ -252,7 +251,9 @@ def im2col(
     """
     where = "im2col"
     image = arguments.array(where, "x", x)
-    made = unfiltered(where, image, kernel_size, stride, padding, dilation, padding_mode, layout)
+    made = unfiltered(
+        where, image.shape, image.dtype, kernel_size, stride, padding, dilation, padding_mode, layout
+    )
     g = made.geometry
     pixels = made.axes[0].out * made.axes[1].out
     shape = (*((made.batch,) if image.ndim == 4 else ()), pixels, g.patch_size)
@@ -445,24 +446,3 @@ def conv_matrix(
     made_matrix = csr_array((data, indices, indptr), shape=(plan.rows, plan.columns))
     made_matrix.has_canonical_format = True
     return made_matrix
-
-
-def unfiltered(
-    where: str,
-    image: NDArray[Any],
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    padding_mode: Any,
-    layout: Any,
-) -> Problem:
-    """The problem of one filter over all channels, for what needs patches but no weights."""
-    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
-    mode = arguments.padding_mode(where, padding_mode)
-    batch, (height, width, channels) = image_shape(where, "x", image.shape, layout)
-    axes = arguments.axes(where, (height, width), kernel_size, stride, padding, dilation, mode)
-    geometry = ConvGeometry.from_axes(where, axes, channels, 1, 1)
-    dtype = arguments.result_dtype(image)
-    shape = in_layout(layout, *geometry.output_shape)
-    return Problem(geometry, batch, mode, layout, arguments.computed(dtype), dtype, image.shape, (), shape)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+class Listed(NamedTuple):
+    """For each pixel of an axis the places that show it: pixel ``r`` has those from ``starts[r]`` on."""
+
+    starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Everything that one axis contributes; a geometry is one of these an axis and the channels."""
+    """Everything that one axis contributes; a geometry is one of these an axis and the channels.
+
+    A negative ``before`` or ``after`` cuts pixels off.
+    """
 
     size: int
     kernel: int
@@ -74,3 +87,42 @@ class Axis:
             return r % self.size
         last = self.size - 1
         return last - np.abs(last - np.abs(r))
+
+    def listed(self, padded: NDArray[np.int64], mode: str) -> Listed:
+        """Which of these padded positions show each input position, in ascending order."""
+        shown = self.sources(padded, mode)
+        places = np.argsort(shown, kind="stable")[np.count_nonzero(shown < 0) :]
+        counts = np.bincount(shown[places], minlength=self.size)
+        return Listed(np.concatenate([[0], np.cumsum(counts)]), places)
+
+    def phases(self) -> Iterator[Phase]:
+        """The transposed convolution along this axis, as convolutions of stride 1 over the outputs.
+
+        With ``r + before = i s + u d``, input positions of one remainder mod ``s`` see every
+        ``s / gcd(s, d)``-th tap, and outputs ``d / gcd(s, d)`` apart; later taps see earlier outputs.
+        """
+        common = math.gcd(self.stride, self.dilation)
+        step, dilation = self.stride // common, self.dilation // common
+        for first in range(min(self.stride, self.size)):
+            a = first + self.before
+            taps = [u for u in range(min(step, self.kernel)) if (a - u * self.dilation) % self.stride == 0]
+            length = -(-(self.size - first) // self.stride)
+            if not taps:
+                yield Phase(first, length, None, 0, 0)
+                continue
+            (tap,) = taps
+            kernel = -(-(self.kernel - tap) // step)
+            before = (kernel - 1) * dilation - (a - tap * self.dilation) // self.stride
+            after = length - 1 + (kernel - 1) * dilation + 1 - before - self.out
+            axis = Axis(self.out, kernel, 1, dilation, before, after)
+            yield Phase(first, length, axis, tap + (kernel - 1) * step, -step)
+
+
+class Phase(NamedTuple):
+    """Every ``s``-th input position from ``first`` on: which convolution over the outputs makes it."""
+
+    first: int
+    length: int
+    axis: Axis | None  # None where no output sees these positions
+    tap: int  # the tap that comes first
+    step: int  # and the way to the next

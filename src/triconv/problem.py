@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,27 @@ from triconv.axis import Axis
 from triconv.geometry import ConvGeometry
 
 Shape = tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """Where the elements of the output lie in a flat array: the first of them, and elements between them."""
+
+    start: int
+    sample: int
+    row: int
+    column: int
+    channel: int
+
+
+class Taps(NamedTuple):
+    """Where the taps lie in a flat array of weights: the first of them, and elements between them."""
+
+    start: int
+    group: int  # from a group's end, by the filters' step, to the start of the next
+    filter: int
+    row: int
+    column: int
+    channel: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,8 @@ class Problem:
     x_shape: Shape
     weight_shape: Shape
     y_shape: Shape
+    place: Place | None = None  # None where the output lies as its layout says
+    taps: Taps | None = None  # None where the weights do
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
@@ -44,6 +67,16 @@ class Problem:
         if self.layout == "NHWC":
             return height * width * channels, width * channels, channels, 1
         return height * width * channels, width, 1, height * width
+
+    def placed(self) -> Place:
+        """Where the elements of the output lie."""
+        return self.place or Place(0, *self.strides(*self.geometry.output_shape))
+
+    def tapped(self) -> Taps:
+        """Where the taps of the weights lie."""
+        g = self.geometry
+        filter_, row, column, channel = self.strides(*g.kernel_size, g.group_channels)
+        return self.taps or Taps(0, 0, filter_, row, column, channel)
 
     def filters(self, weight: NDArray[Any]) -> NDArray[Any]:
         """``weight`` as ``(C_out, k_h, k_w, C_in / groups)``, whatever its layout; a view where it can be."""
@@ -127,6 +160,29 @@ def problem(
         y_shape = geometry.output_shape[:2]
     dtype = arguments.computed(result)
     return Problem(geometry, batch, mode, layout, dtype, result, x_shape, weight_shape, y_shape)
+
+
+def unfiltered(
+    where: str,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    padding_mode: Any,
+    layout: Any,
+    x_name: str = "x",
+) -> Problem:
+    """The problem of one filter over all channels, for what needs patches but no weights."""
+    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
+    mode = arguments.padding_mode(where, padding_mode)
+    batch, (height, width, channels) = image_shape(where, x_name, shape, layout)
+    axes = arguments.axes(where, (height, width), kernel_size, stride, padding, dilation, mode)
+    geometry = ConvGeometry.from_axes(where, axes, channels, 1, 1)
+    result = arguments.floating(dtype)
+    y_shape = in_layout(layout, *geometry.output_shape)
+    return Problem(geometry, batch, mode, layout, arguments.computed(result), result, shape, (), y_shape)
 
 
 def check_weight(where: str, shape: Shape, layout: str) -> None:

@@ -42,7 +42,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                 last = min(first + p.chunk, blocks)
                 line = piece * p.rows
                 lines = min(p.rows, p.out_height - line)
-                at = n * p.y_sample + line * p.out_width * p.y_pixel
+                at = p.y_start + n * p.y_sample + line * p.y_row
                 top = line * p.stride_height
                 reach = (p.kernel_height - 1) * p.dilation_height + 1
                 height = (lines - 1) * p.stride_height + reach

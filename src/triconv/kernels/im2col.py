@@ -62,9 +62,17 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                         p,
                     )
                 held = block
-                at = n * p.y_sample + first * p.y_pixel
-                here, depth = address(data, start), p.data_group
-                product(here, 0, depth, steps, 1, count, steps, weight, bias, y, at, begin, end, p)
+                done = 0
+                while done < count:
+                    # Pixels that lie in a row of the output, where its rows do not follow each other.
+                    i, j = divmod(first + done, p.line)
+                    length = min(count - done, p.line - j)
+                    here = address(data, start + done * p.data_pixel)
+                    at = p.y_start + n * p.y_sample + i * p.y_row + j * p.y_pixel
+                    product(
+                        here, 0, p.data_group, steps, 1, length, steps, weight, bias, y, at, begin, end, p
+                    )
+                    done += length
                 task = take(counters, worker, workers, p.tasks)
 
     dtype = np.dtype(tile.dtype)

@@ -13,15 +13,16 @@ FIELDS = (
     "out_height", "out_width", "kernel_height", "kernel_width", "patch_size",
     "stride_height", "stride_width", "dilation_height", "dilation_width",
     # the caller's arrays: x by sample, row, column, channel; y by sample, pixel, filter
-    "x_sample", "x_row", "x_column", "x_channel", "y_sample", "y_pixel", "y_filter", "y_row", "y_column",
+    "x_sample", "x_row", "x_column", "x_channel",
+    "y_start", "y_sample", "y_pixel", "y_filter", "y_row",
     # which axis of a sample runs faster, for the order of W's columns
     "column_first", "channel_before_row", "channel_before_column",
-    # weight by row, column, channel of a filter
-    "w_row", "w_column", "w_channel",
+    # weight by filter, row, column, channel; after ``w_filters`` of them a step of ``w_group`` more
+    "w_start", "w_filters", "w_group", "w_filter", "w_row", "w_column", "w_channel",
     # padded columns that show the input's own columns in order
     "inside_first", "inside_last", "inside_top", "inside_bottom",
     # what a worker packs: a band of rows, or a block of patches
-    "edge", "middle", "share", "clears", "rows", "pixels", "phases",
+    "edge", "middle", "share", "clears", "rows", "pixels", "line", "phases",
     "data_row", "data_column", "data_pixel", "data_channel", "data_group",
     # the reduction: runs or taps
     "steps", "run", "scale",

@@ -18,16 +18,20 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 def assemble(dtype: str, index: str) -> Kernel:
     """Write every row of W: the entries of ``k_m``, each in the column of the pixel that it multiplies.
 
-    An axis comes as three tables: how many pixels output ``i`` reads, which pixel tap ``u`` reads (-1
-    for a zero), and the rank of that pixel among them. Taps that read the same pixel are added up.
+    An axis comes as five tables: of each row how many columns it has and where its pairs start; of each
+    pair the column, the tap and the column's rank. Taps of the same column are added up.
     """
 
     def assemble(
-        height,
+        high,
+        row_starts,
         rows,
+        row_taps,
         row_ranks,
-        width,
+        wide,
+        column_starts,
         columns,
+        column_taps,
         column_ranks,
         weight,
         indptr,
@@ -40,42 +44,40 @@ def assemble(dtype: str, index: str) -> Kernel:
         for worker in prange(workers):
             p = loops[0]
             total = p.out_height * p.out_width * p.filters
+            deep, x_channel, w_channel = p.group_channels, p.x_channel, p.w_channel
             task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
                 for n in range(task * p.rows, min((task + 1) * p.rows, total)):
                     i = n // p.y_row % p.out_height
-                    j = n // p.y_column % p.out_width
-                    m = n // p.y_filter % p.filters
-                    high, wide, deep = height[i], width[j], p.group_channels
-                    row_step = (wide if p.column_first else 1) * (deep if p.channel_before_row else 1)
-                    column_step = (1 if p.column_first else high) * (deep if p.channel_before_column else 1)
-                    channel_step = (1 if p.channel_before_row else high) * (
-                        1 if p.channel_before_column else wide
+                    j = n // p.y_pixel % p.out_width
+                    group, m = divmod(n // p.y_filter % p.filters, p.group_filters)
+                    row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
+                    column_step = (1 if p.column_first else high[i]) * (
+                        deep if p.channel_before_column else 1
+                    )
+                    channel_step = (1 if p.channel_before_row else high[i]) * (
+                        1 if p.channel_before_column else wide[j]
                     )
                     start = indptr[n]
                     for entry in range(start, indptr[n + 1]):
                         data[entry] = 0
-                    channel = m // p.group_filters * deep
-                    tap = m * p.patch_size
-                    for u in range(p.kernel_height):
-                        row = rows[i * p.kernel_height + u]
-                        for v in range(p.kernel_width):
-                            column = columns[j * p.kernel_width + v]
-                            if row >= 0 and column >= 0:
-                                rank = start + row_ranks[i * p.kernel_height + u] * row_step
-                                rank += column_ranks[j * p.kernel_width + v] * column_step
-                                place = row * p.x_row + column * p.x_column + channel * p.x_channel
-                                for c in range(deep):
-                                    indices[rank + c * channel_step] = place + c * p.x_channel
-                                    data[rank + c * channel_step] += weight[tap + c]
-                            tap += deep
+                    first = group * deep * x_channel
+                    filter_start = group * p.w_group + m * p.w_filter
+                    for a in range(row_starts[i], row_starts[i + 1]):
+                        for b in range(column_starts[j], column_starts[j + 1]):
+                            rank = start + row_ranks[a] * row_step + column_ranks[b] * column_step
+                            place = first + rows[a] * p.x_row + columns[b] * p.x_column
+                            tap = filter_start + row_taps[a] * p.w_row + column_taps[b] * p.w_column
+                            for c in range(deep):
+                                indices[rank + c * channel_step] = place + c * x_channel
+                                data[rank + c * channel_step] += weight[tap + c * w_channel]
                 task = take(counters, worker, workers, p.tasks)
 
     entry, integer = np.dtype(dtype), np.dtype(index)
     return Kernel(
         f"assemble_{dtype}_{index}",
         assemble,
-        *(int64s, int64s, int64s, int64s, int64s, int64s, reads(entry)),
+        *(int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, reads(entry)),
         *(writes(integer), writes(integer), writes(entry), loops.TYPE),
     )
 

@@ -45,7 +45,7 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
                         p.run,
                         address(weight, block * p.block_size),
                         address(bias, block * width),
-                        address(y, at + (line * p.out_width + pixel) * p.y_pixel + m * p.y_filter),
+                        address(y, at + line * p.y_row + pixel * p.y_pixel + m * p.y_filter),
                         min(n_pixels, pixels),
                         filters,
                         p.y_pixel,
@@ -75,7 +75,6 @@ def columns(tile: Tile) -> Any:
             filters = min(n_filters, p.group_filters - part * n_filters)
             for line in range(lines):
                 begin = group * depth + line * p.stride_height * row
-                pixel = line * p.out_width
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
@@ -84,7 +83,7 @@ def columns(tile: Tile) -> Any:
                         1,
                         address(weight, block * p.block_size),
                         address(bias, block * n_filters),
-                        address(y, at + (pixel + column) * p.y_pixel + m * p.y_filter),
+                        address(y, at + line * p.y_row + column * p.y_pixel + m * p.y_filter),
                         filters,
                         min(width, length - column),
                         p.y_filter,
@@ -122,10 +121,10 @@ def rows(tile: Tile, flat: bool = False) -> Any:
                         p.steps,
                         address(weight, m * p.block_size),
                         address(bias, m),
-                        address(y, at + line * p.out_width * p.y_pixel + column * step + m * p.y_filter),
+                        address(y, at + line * p.y_row + column * step + m * p.y_filter),
                         min(n_lines, lines),
                         min(width, across - column),
-                        p.out_width * p.y_pixel,
+                        p.y_row,
                         step,
                     )
 
@@ -160,7 +159,7 @@ def depth(tile: Tile) -> Any:
                         p.data_column * p.dilation_width,
                         address(weight, block * p.block_size),
                         address(bias, block * width),
-                        address(y, at + (line * p.out_width + pixel) * p.y_pixel + channel),
+                        address(y, at + line * p.y_row + pixel * p.y_pixel + channel),
                         min(n_pixels, length),
                         min(width, p.channels - channel),
                         p.y_pixel,

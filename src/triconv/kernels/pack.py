@@ -190,10 +190,13 @@ def filters(dtype: str) -> Kernel:
                 to = block * p.block_size
                 for u in range(p.kernel_height):
                     for v in range(p.kernel_width):
+                        tap = p.w_start + u * p.w_row + v * p.w_column
                         for strip in range(0, p.group_channels, STRIP):
                             depth = min(STRIP, p.group_channels - strip)
                             for lane in range(p.width):
-                                source = (first + lane) * p.patch_size + u * p.w_row + v * p.w_column
+                                source = tap + (first + lane) * p.w_filter
+                                if p.w_group:
+                                    source += (first + lane) // p.w_filters * p.w_group
                                 for c in range(depth):
                                     at = source + (strip + c) * p.w_channel
                                     packed[to + c * p.width + lane] = weight[at] if lane < count else 0

@@ -230,8 +230,7 @@ def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
     g = problem.geometry
     h, w = problem.axes
     x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
-    _, w_row, w_column, w_channel = problem.strides(h.kernel, w.kernel, g.group_channels)
-    y_sample, _, y_pixel, y_filter = problem.strides(*g.output_shape)
+    y, taps = problem.placed(), problem.tapped()
     return {
         "batch": problem.batch,
         "channels": g.in_channels,
@@ -252,12 +251,18 @@ def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
         "x_row": x_row,
         "x_column": x_column,
         "x_channel": x_channel,
-        "y_sample": y_sample,
-        "y_pixel": y_pixel,
-        "y_filter": y_filter,
-        "w_row": w_row,
-        "w_column": w_column,
-        "w_channel": w_channel,
+        "y_start": y.start,
+        "y_sample": y.sample,
+        "y_row": y.row,
+        "y_pixel": y.column,
+        "y_filter": y.channel,
+        "w_start": taps.start,
+        "w_filters": g.out_channels // g.groups,
+        "w_group": taps.group,
+        "w_filter": taps.filter,
+        "w_row": taps.row,
+        "w_column": taps.column,
+        "w_channel": taps.channel,
         "inside_top": h.before,
         "inside_bottom": h.before + h.size,
         "inside_first": w.before,

@@ -85,7 +85,7 @@ def in_place(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
     """
     g = problem.geometry
     h, w = problem.axes
-    alike = problem.layout == "NHWC" and g.padded_shape == g.input_shape and w.out >= tile.rows
+    alike = problem.layout == "NHWC" and g.pads == ((0, 0), (0, 0)) and w.out >= tile.rows
     if alike and (orientation in FILTERS or (orientation == "depth" and g.in_channels % tile.width == 0)):
         return 0, w.out
     if orientation in (*FILTERS, "columns") or (
@@ -112,13 +112,13 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
         size = g.group_channels
         lanes, _ = common.lanes_of(dtype, machine)
         even = [across for across in (1, 2, 3) if across * lanes % g.in_channels == 0]
-        if size == 1 and even and w.stride == 1 and g.in_channels < lanes:
+        if size == 1 and even and w.stride == 1 and g.in_channels < lanes and not problem.place:
             return "flat", common.flat_tile(dtype, even[-1], h, machine)
         return "depth", common.depth_tile(dtype, g.in_channels, size, w, machine)
     orientation, tile = common.vectors(problem, machine)
     if orientation == "columns" and g.out_channels == g.groups:
         return "rows", common.rows_tile(dtype, h, machine)
-    if orientation == "channels" and common.rounded(w.out, tile.rows) > WRAPPED * w.out:
+    if orientation == "channels" and not problem.place and common.rounded(w.out, tile.rows) > WRAPPED * w.out:
         return "wrapped", tile
     return orientation, tile
 

@@ -63,7 +63,8 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     if orientation == "columns":
         row = common.spread(pixels, problem.dtype)
         row = row if row * length * size <= MOST else pixels
-    held = max(pixels, step) if orientation == "channels" else length
+    # Where a row of the output ends in the middle of a block, tiles read on past its pixels.
+    held = max(pixels, step) + (step if problem.place else 0) if orientation == "channels" else length
     share = common.spread(held * row + tile.width, problem.dtype)
     return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
 
@@ -114,10 +115,11 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     record = loops.record(
         **common.sizes(problem, *blocks(problem, plan)),
         share=plan.share,
-        clears=plan.orientation == "columns" or plan.pixels < plan.tile.rows,
+        clears=plan.orientation == "columns" or plan.pixels < plan.tile.rows or problem.place is not None,
         pixels=plan.pixels,
         data_row=plan.row_elements,
-        data_pixel=plan.row_elements,
+        data_pixel=plan.row_elements if plan.orientation == "channels" else 1,
+        line=problem.axes[1].out * (1 if problem.place else problem.axes[0].out),
         data_group=group,
         steps=n_steps,
         run=run,

@@ -14,7 +14,7 @@ from triconv.kernels import matrix as kernels
 from triconv.kernels.simd import Tile
 from triconv.methods import common
 from triconv.methods.common import Cost, Packed, Packer, Runner
-from triconv.problem import Problem
+from triconv.problem import Problem, Shape
 from triconv.runtime import memory
 from triconv.runtime.machine import Machine
 
@@ -31,12 +31,17 @@ class CSR(NamedTuple):
     data: NDArray[Any]
 
 
-class Reads(NamedTuple):
-    """Which pixels of one axis each output reads, taps that read the same pixel taken together."""
+class Pairs(NamedTuple):
+    """The pairs of a row and a column of W that one axis allows: row ``i`` has those from ``starts[i]`` on.
 
-    counts: NDArray[np.int64]  # (out,): pixels that output i reads
-    sources: NDArray[np.int64]  # (out, k): the pixel that tap u reads, -1 for a zero
-    ranks: NDArray[np.int64]  # (out, k): the rank of that pixel among those of output i
+    Pairs with the same pixel share a rank, and their taps are added up.
+    """
+
+    counts: NDArray[np.int64]  # a row: the different columns
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    taps: NDArray[np.int64]
+    ranks: NDArray[np.int64]  # of a column among those of its row
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Schedule:
     index: str
     order: str
     padded: bool
+    transposed: bool
     entries: int
     rows: int
     columns: int
@@ -53,20 +59,29 @@ class Schedule:
     tile: Tile
 
 
-def schedule(problem: Problem, machine: Machine, order: str = "C", *, padded: bool = False) -> Schedule:
-    """Choose the schedule; a pure function of its arguments."""
+def schedule(
+    problem: Problem,
+    machine: Machine,
+    order: str = "C",
+    *,
+    padded: bool = False,
+    transposed: bool = False,
+) -> Schedule:
+    """Choose the schedule of W, or of its transpose; a pure function of its arguments."""
     g = problem.geometry
-    h, w = (pairs(axis, problem.mode, padded=padded) for axis in problem.axes)
-    entries = h * w * g.out_channels * g.group_channels
+    h, w = (entries(axis, problem.mode, padded=padded) for axis in problem.axes)
+    total = h * w * g.out_channels * g.group_channels
     rows = g.output_shape[0] * g.output_shape[1] * g.output_shape[2]
     shape = g.padded_shape if padded else g.input_shape
     columns = shape[0] * shape[1] * shape[2]
-    index = "int32" if max(entries, rows, columns) <= INT32_MOST else "int64"
+    index = "int32" if max(total, rows, columns) <= INT32_MOST else "int64"
     lanes, _ = common.lanes_of(problem.dtype, machine)
     block = problem.batch > 1
     tile = Tile(problem.dtype.name, lanes if block else 1, 1, 2 if block else 1, machine.fma)
     task_rows = max(1, ENTRIES // g.patch_size)
-    return Schedule(index, order, padded, entries, rows, columns, task_rows, tile)
+    if transposed:
+        rows, columns = columns, rows
+    return Schedule(index, order, padded, transposed, total, rows, columns, task_rows, tile)
 
 
 def cost(problem: Problem, plan: Schedule) -> Cost:
@@ -83,7 +98,8 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
 def packed_bytes(problem: Problem, plan: Schedule) -> int:
     """Bytes of W in CSR, and of the bias."""
     entry, index = problem.dtype.itemsize, np.dtype(plan.index).itemsize
-    return plan.entries * (entry + index) + (plan.rows + 1) * index + problem.geometry.out_channels * entry
+    filters = ends(problem, plan)[0][2]
+    return plan.entries * (entry + index) + (plan.rows + 1) * index + filters * entry
 
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
@@ -102,10 +118,10 @@ def packer(problem: Problem, plan: Schedule) -> Packer:
 
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The records that the kernels read: one for W's rows, one for the pixels that are interleaved."""
-    sizes = common.sizes(problem, problem.geometry.groups, 1)
-    sizes["y_filter"] = raveled(problem, problem.geometry.output_shape, plan.order)[2]
-    rows = loops.record(**sizes, rows=plan.task_rows, tasks=-(-plan.rows // plan.task_rows))
-    pixels = loops.record(**sizes, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
+    shape, _ = ends(problem, plan)
+    filters = {"filters": shape[2], "y_filter": raveled(problem, shape, plan.order)[2]}
+    rows = loops.record(**filters, rows=plan.task_rows, tasks=-(-plan.rows // plan.task_rows))
+    pixels = loops.record(x_sample=plan.columns, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
     return rows, pixels
 
 
@@ -137,29 +153,38 @@ def explain(problem: Problem, plan: Schedule) -> str:
 # --- W itself ---------------------------------------------------------------------------------------
 
 
-def pairs(axis: Axis, mode: str, *, padded: bool) -> int:
+def entries(axis: Axis, mode: str, *, padded: bool) -> int:
     """How many pairs of an output and a pixel that it reads there are along an axis."""
     if padded:
         return axis.out * axis.kernel
     border = axis.outputs_at_border()
     inside = axis.out - len(border)
-    return inside * axis.kernel + int(reads(axis, border, mode, padded=False).counts.sum())
+    return inside * axis.kernel + int(pairs(axis, border, mode, padded=False).counts.sum())
 
 
-def reads(axis: Axis, outputs: NDArray[np.int64], mode: str, *, padded: bool) -> Reads:
-    """Which pixels these outputs of an axis read."""
-    taps = axis.taps(outputs)
-    sources = taps if padded else axis.sources(taps, mode)
-    # Ranks within each output: taps sorted by pixel, zeros first, a new rank wherever the pixel changes.
-    order = np.argsort(sources, axis=1, kind="stable")
-    ordered = np.take_along_axis(sources, order, axis=1)
-    fresh = (ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)
-    ranks = np.empty_like(sources)
-    np.put_along_axis(ranks, order, np.cumsum(fresh, axis=1) - 1, axis=1)
-    return Reads(fresh.sum(axis=1), sources, ranks)
+def pairs(
+    axis: Axis, outputs: NDArray[np.int64], mode: str, *, padded: bool, transposed: bool = False
+) -> Pairs:
+    """Which pixels these outputs of an axis read; ``transposed``, which of all outputs read each pixel."""
+    positions = axis.taps(outputs)
+    sources = positions if padded else axis.sources(positions, mode)
+    shape = sources.shape
+    rows, columns, taps = np.arange(shape[0])[:, None], sources, np.arange(shape[1])
+    if transposed:
+        rows, columns = columns, rows
+    held = sources >= 0
+    row, column, tap = (np.broadcast_to(each, shape)[held] for each in (rows, columns, taps))
+    order = np.lexsort((tap, column, row))
+    row, column, tap = row[order], column[order], tap[order]
+    fresh = (np.diff(row, prepend=-1) != 0) | (np.diff(column, prepend=-1) != 0)
+    size = (axis.padded if padded else axis.size) if transposed else len(outputs)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))])
+    counts = np.bincount(row[fresh], minlength=size)
+    ranks = np.cumsum(fresh) - 1 - np.concatenate([[0], np.cumsum(counts)])[row]
+    return Pairs(counts, starts, column, tap, ranks)
 
 
-def raveled(problem: Problem, shape: tuple[int, int, int], order: str) -> tuple[int, int, int]:
+def raveled(problem: Problem, shape: Shape, order: str) -> tuple[int, int, int]:
     """Strides of rows, columns and channels in ``sample.ravel(order)`` of a sample in its layout."""
     h, w, c = shape
     axes = [(0, h), (1, w), (2, c)] if problem.layout == "NHWC" else [(2, c), (0, h), (1, w)]
@@ -182,23 +207,40 @@ def require(where: str, problem: Problem, plan: Schedule) -> None:
 
 
 def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: int) -> CSR:
-    """W in CSR, canonical, with sorted indices."""
+    """W in CSR, or its transpose; canonical, with sorted indices."""
     g = problem.geometry
     index = np.dtype(plan.index)
-    h, w = (reads(axis, axis.outputs(), problem.mode, padded=plan.padded) for axis in problem.axes)
-    shape = g.padded_shape if plan.padded else g.input_shape
-    strides, out = raveled(problem, shape, plan.order), raveled(problem, g.output_shape, plan.order)
+    h, w = (
+        pairs(axis, axis.outputs(), problem.mode, padded=plan.padded, transposed=plan.transposed)
+        for axis in problem.axes
+    )
+    rows, columns = ends(problem, plan)
+    strides, out = (raveled(problem, shape, plan.order) for shape in (columns, rows))
+    depth = columns[2] // g.groups
     indptr = np.zeros(plan.rows + 1, index)
-    lengths = h.counts[:, None, None] * w.counts[:, None] * np.full(g.out_channels, g.group_channels)
+    lengths = h.counts[:, None, None] * w.counts[:, None] * np.full(rows[2], depth)
     if problem.layout == "NCHW":
         lengths = lengths.transpose(2, 0, 1)
     np.cumsum(lengths.ravel(plan.order), out=indptr[1:])
     indices = np.empty(plan.entries, index)
     data = np.empty(plan.entries, problem.dtype)
+    taps = problem.tapped()
+    group = g.out_channels // g.groups * taps.filter
+    if plan.transposed:
+        taps = taps._replace(filter=taps.channel, channel=taps.filter)
     record = loops.record(
-        **common.sizes(problem, problem.geometry.groups, 1)
-        | dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True))
-        | dict(zip(("y_row", "y_column", "y_filter"), out, strict=True)),
+        out_height=rows[0],
+        out_width=rows[1],
+        filters=rows[2],
+        group_filters=rows[2] // g.groups,
+        group_channels=depth,
+        w_group=group,
+        w_filter=taps.filter,
+        w_row=taps.row,
+        w_column=taps.column,
+        w_channel=taps.channel,
+        **dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True)),
+        **dict(zip(("y_row", "y_pixel", "y_filter"), out, strict=True)),
         rows=plan.task_rows,
         tasks=-(-plan.rows // plan.task_rows),
         column_first=strides[1] < strides[0],
@@ -206,10 +248,17 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
         channel_before_column=strides[2] < strides[1],
     )
     kernel = kernels.assemble(problem.dtype.name, plan.index)
-    filters = np.ascontiguousarray(problem.filters(weight), problem.dtype).reshape(-1)
+    filters = np.ascontiguousarray(weight, problem.dtype).reshape(-1)
     kernel(
         workers,
         *(common.flat(table) for axis in (h, w) for table in axis),
         *(filters, indptr, indices, data, record),
     )
     return CSR(indptr, indices, data)
+
+
+def ends(problem: Problem, plan: Schedule) -> tuple[Shape, Shape]:
+    """The samples, as rows, columns and channels, that W's rows and columns run over."""
+    g = problem.geometry
+    inputs = g.padded_shape if plan.padded else g.input_shape
+    return (inputs, g.output_shape) if plan.transposed else (g.output_shape, inputs)

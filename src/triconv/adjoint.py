@@ -1,0 +1,180 @@
+"""The transpose of a convolution, without its matrix: convolutions of stride 1 over its outputs."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triconv.axis import Axis
+from triconv.geometry import ConvGeometry
+from triconv.kernels import fold, loops
+from triconv.methods import METHODS, common, matrix
+from triconv.problem import Place, Problem, Taps
+from triconv.runtime.machine import Machine
+
+
+class Part(NamedTuple):
+    """A convolution ready to take weights and to write its share of the pixels."""
+
+    pack: common.Packer
+    run: common.Runner
+    flops: int
+    cycles: float  # predicted, of one thread
+
+
+class Transposed:
+    """The plain transpose of a problem's W by one method; what every call asks for is worked out here.
+
+    The matrix method assembles the transpose of W. The others take the input's positions by their
+    remainders mod the stride: each of these phases is a convolution of stride 1 over the outputs with
+    some of the taps, and writes where its pixels lie. Padding that copies pixels is folded back at the end.
+    """
+
+    def __init__(self, problem: Problem, name: str, machine: Machine) -> None:
+        self.problem = problem
+        self.name = name
+        g = problem.geometry
+        self._shape = problem.x_shape
+        self._fold = None
+        self._whole = True
+        self._matrix = None
+        if name == "matrix":
+            self._matrix = matrix.schedule(problem, machine, transposed=True)
+            self._parts = [part(problem, name, self._matrix)]
+            return
+        axes = g.axes
+        if problem.mode != "zeros" and g.pads != ((0, 0), (0, 0)):
+            axes = unpadded(axes[0]), unpadded(axes[1])
+            self._shape = (problem.batch * axes[0].size * axes[1].size * g.in_channels,)
+            self._fold = folder(problem)
+        phases = list(phased(problem, axes))
+        self._whole = None not in phases
+        self._parts = [
+            part(phase, name, METHODS[name].schedule(phase, machine)) for phase in phases if phase is not None
+        ]
+
+    @property
+    def cycles(self) -> float:
+        """Predicted cycles of one thread."""
+        return sum(part.cycles for part in self._parts)
+
+    def pack(self, where: str, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> list[common.Packed]:
+        """Weights in the order of each part, and a bias for the channels of the input."""
+        if self._matrix is not None:
+            matrix.require(where, self.problem, self._matrix)
+        start = np.zeros(self.problem.geometry.in_channels, self.problem.dtype) if bias is None else bias
+        return [part.pack(weight, start) for part in self._parts]
+
+    def run(self, packed: list[common.Packed], y: NDArray[Any], bias: NDArray[Any] | None = None) -> Any:
+        """Apply the transpose to contiguous ``y`` of the problem's dtype: a new array of ``x``'s shape."""
+        p = self.problem
+        x = (np.empty if self._whole else np.zeros)(self._shape, p.dtype)
+        if not self._whole and bias is not None:
+            x += bias if p.layout == "NHWC" or x.ndim == 2 else bias[:, None, None]
+        if p.batch:
+            for part, weights in zip(self._parts, packed, strict=True):
+                part.run(weights, y.reshape(-1), x.reshape(-1), common.threads_for(part.flops))
+        return x if self._fold is None else self._fold(x)
+
+
+@functools.lru_cache(maxsize=1024)
+def transposed(problem: Problem, method: str, machine: Machine) -> Transposed:
+    """The transpose by a method, ``"auto"`` being the faster of those that need no matrix."""
+    if method == "auto":
+        # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
+        one = replace(problem, batch=1)
+        names = [name for name in METHODS if name != "matrix"]
+        method = min(names, key=lambda name: Transposed(one, name, machine).cycles)
+    return Transposed(problem, method, machine)
+
+
+def part(problem: Problem, name: str, schedule: Any) -> Part:
+    """A convolution by a method with its schedule."""
+    module = METHODS[name]
+    cycles = module.cost(problem, schedule).cycles
+    return Part(module.packer(problem, schedule), module.runner(problem, schedule), problem.flops, cycles)
+
+
+def unpadded(axis: Axis) -> Axis:
+    """The axis of the padded input itself."""
+    return replace(axis, size=axis.padded, before=0, after=0)
+
+
+def phased(problem: Problem, axes: tuple[Axis, Axis]) -> Iterator[Problem | None]:
+    """The convolutions that make the transpose; None for pixels that no output reads."""
+    g = problem.geometry
+    sample, row, column, channel = problem.strides(axes[0].size, axes[1].size, g.in_channels)
+    taps = problem.tapped()
+    dense = axes[0].stride == axes[1].stride == 1
+    for h, w in itertools.product(*(list(axis.phases()) for axis in axes)):
+        if h.axis is None or w.axis is None:
+            yield None
+            continue
+        place = Place(
+            h.first * row + w.first * column,
+            *(sample, axes[0].stride * row, axes[1].stride * column, channel),
+        )
+        turned = Taps(
+            taps.start + h.tap * taps.row + w.tap * taps.column,
+            g.out_channels // g.groups * taps.filter - g.group_channels * taps.channel,
+            *(taps.channel, h.step * taps.row, w.step * taps.column, taps.filter),
+        )
+        yield Problem(
+            ConvGeometry.from_axes("transposed", (h.axis, w.axis), g.out_channels, g.in_channels, g.groups),
+            *(problem.batch, "zeros", problem.layout, problem.dtype, problem.dtype),
+            *(problem.y_shape, problem.weight_shape, problem.x_shape),
+            place=None if dense else place,
+            taps=turned,
+        )
+
+
+def folder(problem: Problem) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A function that adds the padding's pixels of a flat array onto those that they copy."""
+    g = problem.geometry
+    h, w = g.axes
+    strides = problem.strides(h.padded, w.padded, g.in_channels)
+    listed = [axis.listed(np.arange(axis.padded), problem.mode) for axis in g.axes]
+    tables = [
+        table
+        for (starts, places), step in zip(listed, strides[1:3], strict=True)
+        for table in (starts, places * step)
+    ]
+    return folding(problem, tables, strides[0], strides[3])
+
+
+def folding(
+    problem: Problem, tables: list[NDArray[np.int64]], sample: int, channel: int
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A function that sums, for each pixel of the input, the places that the tables list.
+
+    The flat array that it takes has ``sample`` elements between samples and ``channel`` between channels.
+    """
+    g = problem.geometry
+    x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
+    record = loops.record(
+        channels=g.in_channels,
+        out_height=g.input_shape[0],
+        out_width=g.input_shape[1],
+        x_sample=sample,
+        data_channel=channel,
+        y_sample=x_sample,
+        y_row=x_row,
+        y_pixel=x_column,
+        y_filter=x_channel,
+        tasks=problem.batch * g.input_shape[0],
+    )
+    kernel = fold.kernel(problem.dtype.name)
+    flat = [common.flat(table) for table in tables]
+
+    def run(data: NDArray[Any]) -> NDArray[Any]:
+        x = np.empty(problem.x_shape, problem.dtype)
+        kernel(common.threads_for(data.size), data.reshape(-1), *flat, x.reshape(-1), record)
+        return x
+
+    return run
