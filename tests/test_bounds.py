@@ -1,5 +1,6 @@
 """Kernels read and write nothing outside their arrays: memory beside these is taken away."""
 
+import contextlib
 import ctypes
 import mmap
 import sys
@@ -10,7 +11,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from strategies import METHODS, SIZES, Problem
 
-from triconv import get_num_threads, plan, threads
+from triconv import conv2d_input_grad, conv2d_weight_grad, get_num_threads, plan, threads
+from triconv.runtime.jit import Kernel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes memory away by mprotect")
 
@@ -19,6 +21,9 @@ NONE, BOTH = 0, mmap.PROT_READ | mmap.PROT_WRITE
 SHORT = {
     "fewer rows than a tile": Problem((4, 360), (5, 5), padding=((2, 2), (0, 0))),
     "fewer rows, several channels": Problem((5, 164), (5, 5), 2, 2, padding=((0, 0), (1, 0)), groups=2),
+    "a tile longer than a row": Problem((4, 8), (1, 3), 2, 2, 2, 0, 3, 2).of("complex64"),
+    "a stride longer than the image": Problem((5, 5), (2, 2), 16, 16, (1, 10**6), groups=16).of("complex64"),
+    "a vector longer than a pixel": Problem((10, 35), (3, 3), 5, 5, 1, ((0, 0), (0, 7)), 1, 5).of("float32"),
     "channels that fill no vector": Problem((9, 58), (3, 3), 40, 40, padding=((0, 0), (1, 0)), groups=40),
 }
 PROBLEMS = SHORT | {name: replace(problem, batch=None) for name, problem in SIZES.items()}
@@ -47,16 +52,50 @@ class Guarded:
         self.protect(BOTH)
 
 
-@pytest.mark.parametrize("at_end", [False, True])
+@pytest.fixture(params=[False, True], ids=["at the beginning", "at the end"])
+def guarded(request, monkeypatch):
+    """Every array that a kernel takes lies where memory begins, or ends."""
+    run = Kernel.__call__
+
+    def call(self, workers, *arguments):
+        arrays = [n for n, a in enumerate(arguments) if isinstance(a, np.ndarray) and not a.dtype.names]
+        with contextlib.ExitStack() as stack:
+            inside = list(arguments)
+            for n in arrays:
+                inside[n] = stack.enter_context(Guarded(arguments[n], at_end=request.param))
+            run(self, workers, *inside)
+            for n in arrays:
+                if arguments[n].flags.writeable:
+                    arguments[n][...] = inside[n]
+
+    monkeypatch.setattr(Kernel, "__call__", call)
+
+
 @pytest.mark.parametrize("method", METHODS[:3])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_nothing_outside_is_touched(name, method, at_end):
+def test_nothing_outside_is_touched(name, method, guarded):
     problem = PROBLEMS[name]
     x, weight, bias = problem.integers()
     expected = plan(weight, problem.x_shape, bias, method="matrix", **problem.keywords)(x)
     made = plan(weight, problem.x_shape, bias, method=method, **problem.keywords)
-    x = x.astype(expected.dtype)
-    with Guarded(x, at_end=at_end) as inside, Guarded(np.empty_like(expected), at_end=at_end) as out:
-        for count in sorted({1, get_num_threads()}):
-            with threads(count):
-                assert_array_equal(made(inside, out), expected)
+    for count in sorted({1, get_num_threads()}):
+        with threads(count):
+            assert_array_equal(made(x), expected)
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_gradients_touch_nothing_outside(name, method, guarded):
+    problem = PROBLEMS[name]
+    x, weight, _ = problem.integers()
+    keywords = problem.keywords | {"method": method}
+    y = np.random.default_rng(0).integers(-2, 3, problem.output_shape).astype(problem.result_dtype)
+    by_matrix = keywords | {"method": "matrix"}
+    assert_array_equal(
+        conv2d_input_grad(y, weight, x.shape, **keywords),
+        conv2d_input_grad(y, weight, x.shape, **by_matrix),
+    )
+    assert_array_equal(
+        conv2d_weight_grad(y, x, problem.kernel_size, **keywords),
+        conv2d_weight_grad(y, x, problem.kernel_size, **by_matrix),
+    )

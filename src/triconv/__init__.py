@@ -6,7 +6,7 @@ from typing import Any as _Any
 from triconv.api import conv2d, conv_matrix, flatten_weight, im2col, pad, warmup
 from triconv.compare import Comparison, compare
 from triconv.geometry import ConvGeometry
-from triconv.gradients import col2im, conv2d_input_grad, conv_transpose2d
+from triconv.gradients import col2im, conv2d_input_grad, conv2d_weight_grad, conv_transpose2d
 from triconv.plan import ConvPlan, plan
 from triconv.runtime.threads import get_num_threads, set_num_threads, threads
 
@@ -20,6 +20,7 @@ __all__ = [
     "compare",
     "conv2d",
     "conv2d_input_grad",
+    "conv2d_weight_grad",
     "conv_matrix",
     "conv_transpose2d",
     "flatten_weight",

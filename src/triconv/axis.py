@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,15 @@ class Axis:
     def out(self) -> int:
         """Output length, ``floor((H_pad - reach) / s) + 1``; not positive where the kernel does not fit."""
         return (self.padded - self.reach) // self.stride + 1
+
+    def plain(self) -> Axis:
+        """The same sums where steps that no one takes, which may be of any size, are 1.
+
+        Those are the stride to the next of one output, whose patch is then all there is, and the dilation of
+        one tap.
+        """
+        made = self if self.kernel > 1 else replace(self, dilation=1)
+        return replace(made, stride=1, after=made.reach - made.before - made.size) if made.out == 1 else made
 
     def patch(self, i: int) -> slice:
         """Padded positions that output ``i`` reads."""

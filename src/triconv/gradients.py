@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,11 @@ from triconv import arguments
 from triconv.adjoint import folding, transposed
 from triconv.axis import Axis
 from triconv.geometry import ConvGeometry
-from triconv.methods import NAMES
+from triconv.methods import NAMES, common, weight_grad
+from triconv.plan import prepare
 from triconv.problem import (
     Problem,
+    Shape,
     channels_last,
     check_bias,
     check_weight,
@@ -23,7 +28,7 @@ from triconv.problem import (
     unfiltered,
 )
 from triconv.runtime import memory
-from triconv.runtime.machine import machine
+from triconv.runtime.machine import Machine, machine
 
 
 def conv2d_input_grad(
@@ -103,6 +108,114 @@ def conv2d_input_grad(
     )
     check_grad(where, "grad", y, made)
     return transpose(where, made, method, y, filters.conj() if filters.dtype.kind == "c" else filters)
+
+
+def conv2d_weight_grad(
+    grad: ArrayLike,
+    x: ArrayLike,
+    kernel_size: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    layout: str = "NHWC",
+    method: str = "auto",
+) -> NDArray[Any]:
+    r"""The gradient with respect to the filters: :math:`\sum_{ij} G_{ijm} \overline{x_{ij}}`.
+
+    Parameters
+    ----------
+    grad : array_like
+        ``G``, the gradient with respect to what `conv2d` returns, and of its shape.
+    x : array_like
+        The input of the convolution.
+    kernel_size : int or (int, int)
+        ``k_h, k_w``.
+    stride, padding, dilation, groups, padding_mode, layout
+        As in the `conv2d` call.
+    method : {"auto", "direct", "im2col", "matrix"}
+        How it is computed: bands of the input, blocks of patches, or the matrix of the convolution of
+        ``x`` with ``grad``, which this is too.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of the weight: ``(C_out, k_h, k_w, C_in / groups)`` in the layout, ``(k_h, k_w)`` where
+        both arrays are 2-D. Of dtype ``numpy.result_type(grad, x)``, float64 where that is an integer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`.
+    MemoryError
+        Where the result, or the matrix for ``method="matrix"``, would not fit.
+
+    See Also
+    --------
+    conv2d_input_grad : the gradient with respect to the input.
+
+    Notes
+    -----
+    Takes as many operations as the convolution. Pixels are summed in bands, and up to 16 sums of bands
+    are added up, as shapes and dtypes say; the number of threads changes no bit. The gradient with
+    respect to the bias is the sum of ``grad`` over samples, rows and columns.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> triconv.conv2d_weight_grad([[1.0, 2.0]], [[3.0, 4.0, 5.0]], (1, 2))
+    array([[11., 14.]])
+    """
+    where = "conv2d_weight_grad"
+    y = arguments.array(where, "grad", grad)
+    image = arguments.array(where, "x", x)
+    kernel = arguments.pair(where, "kernel_size", kernel_size)
+    groups = arguments.integer(where, "groups", groups, 1)
+    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
+    method = arguments.choice(where, "method", method, NAMES)
+    _, (_, _, channels) = image_shape(where, "x", image.shape, layout)
+    if image.ndim == 2 == y.ndim:
+        weight_shape: Shape = kernel
+    else:
+        _, (_, _, filters) = image_shape(where, "grad", y.shape, layout)
+        if channels % groups:
+            raise ValueError(
+                f"{where}: groups expects a divisor of the {channels} channels of x, got {groups}"
+            )
+        weight_shape = (filters, *in_layout(layout, *kernel, channels // groups))
+    made = problem(
+        where,
+        image.shape,
+        weight_shape,
+        None,
+        arguments.result_dtype(y, image),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+        layout=layout,
+    )
+    check_grad(where, "grad", y, made)
+    memory.require(
+        where, math.prod(weight_shape) * made.dtype.itemsize, f"the result of shape {weight_shape}"
+    )
+    # conj(sum of conj(G) x) is the sum of G conj(x).
+    y = np.ascontiguousarray(y.conj() if y.dtype.kind == "c" else y, made.dtype)
+    image = np.ascontiguousarray(image, made.dtype)
+    if not made.batch:
+        return np.zeros(weight_shape, made.result)
+    if method == "matrix":
+        w = weight_grad_by_matrix(where, made, y, image)
+    else:
+        if method == "auto":
+            method = weight_grad.chosen(replace(made, batch=1), machine())
+        run = prepared_weight_grad(made, method, machine())
+        w = run(image.reshape(-1), y.reshape(-1), common.threads_for(made.flops)).reshape(weight_shape)
+    with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
+        return (w.conj() if made.dtype.kind == "c" else w).astype(made.result, copy=False)
 
 
 def conv_transpose2d(
@@ -265,6 +378,49 @@ def col2im(
         tables += [starts, places // axis.kernel * output + places % axis.kernel * tap]
     fold = folding(made, tables, h.out * w.out * size, h.kernel * w.kernel)
     return fold(np.ascontiguousarray(patches, made.dtype)).astype(made.result, copy=False)
+
+
+@functools.lru_cache(maxsize=1024)
+def prepared_weight_grad(made: Problem, form: str, machine: Machine) -> Any:
+    """The runner of a form; kept, so that a second call finds it."""
+    return weight_grad.runner(made, weight_grad.schedule(made, machine, form))
+
+
+def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """The sums as what they also are: ``x``, a sample a channel, convolved with ``y`` as the filters."""
+    g = made.geometry
+    axes = [
+        Axis(
+            a.size,
+            a.out,
+            a.dilation,
+            a.stride,
+            a.before,
+            (a.out - 1) * a.stride + a.reach - a.size - a.before,
+        )
+        for a in g.axes
+    ]
+    depth, filters = g.group_channels, g.out_channels // g.groups
+    geometry = ConvGeometry.from_axes(where, (axes[0], axes[1]), made.batch, filters, 1)
+    shape = depth, *g.input_shape[:2], made.batch
+    turned = Problem(
+        *(geometry, depth, made.mode, "NHWC", made.dtype, made.dtype),
+        *(shape, (filters, *g.output_shape[:2], made.batch), (depth, *g.kernel_size, filters)),
+    )
+    prepared = prepare(turned, "matrix", machine())
+    last = (0, 1, 2, 3) if made.layout == "NHWC" else (0, 2, 3, 1)
+    channels = x.reshape(made.batch, *in_layout(made.layout, *g.input_shape)).transpose(last)
+    outputs = y.reshape(made.batch, *in_layout(made.layout, *g.output_shape)).transpose(last)
+    result = np.empty((g.out_channels, *g.kernel_size, depth), made.dtype)
+    part = np.empty(turned.y_shape, made.dtype)
+    for group in range(g.groups):
+        of_group = slice(group * depth, (group + 1) * depth), slice(group * filters, (group + 1) * filters)
+        packed = prepared.pack(where, outputs[..., of_group[1]].transpose(3, 1, 2, 0), None)
+        prepared.run(packed, channels[..., of_group[0]].transpose(3, 1, 2, 0), part)
+        result[of_group[1]] = part.transpose(3, 1, 2, 0)
+    if len(made.weight_shape) == 2:
+        return result.reshape(made.weight_shape)
+    return result if made.layout == "NHWC" else result.transpose(0, 3, 1, 2)
 
 
 def transpose(

@@ -37,8 +37,8 @@ class Prepared:
         self.module = METHODS[name]
         self.flops = problem.flops
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
-        self._pack = self.module.packer(problem, schedule)
-        self._run = self.module.runner(problem, schedule)
+        self._pack = self.module.packer(problem.plain(), schedule)
+        self._run = self.module.runner(problem.plain(), schedule)
         self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
     def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
@@ -81,7 +81,7 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(name, plan, module.cost(problem, plan))
         for name, module in METHODS.items()
-        for plan in (module.schedule(problem, machine),)
+        for plan in (module.schedule(problem.plain(), machine),)
     )
 
 
@@ -92,7 +92,7 @@ def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
         # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
         one = candidates(replace(problem, batch=1), machine)
         method = min(one, key=lambda candidate: candidate.cost.cycles).name
-    return Prepared(problem, method, METHODS[method].schedule(problem, machine))
+    return Prepared(problem, method, METHODS[method].schedule(problem.plain(), machine))
 
 
 class ConvPlan:
@@ -110,7 +110,8 @@ class ConvPlan:
     flops : int
         Operations of a call on the whole batch, two a multiply-add.
     workspace_bytes : int
-        What a call allocates beside its output, with the calling thread's count of threads.
+        What a call allocates beside its output, with the calling thread's count of threads; copies of
+        arrays that are not contiguous, or of another dtype, come on top.
     packed_bytes : int
         What the plan itself holds: packed weights, or W.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,17 @@ class Problem:
         if self.layout == "NHWC":
             return height * width * channels, width * channels, channels, 1
         return height * width * channels, width, 1, height * width
+
+    def plain(self) -> Problem:
+        """The same sums by `Axis.plain`, for schedules to be made of."""
+        axes = tuple(axis.plain() for axis in self.axes)
+        if axes == self.axes:
+            return self
+        g = self.geometry
+        geometry = ConvGeometry.from_axes(
+            "plain", (axes[0], axes[1]), g.in_channels, g.out_channels, g.groups
+        )
+        return replace(self, geometry=geometry)
 
     def placed(self) -> Place:
         """Where the elements of the output lie."""

@@ -13,10 +13,11 @@ tile           rows                 vectors over                 a[p, k] is
 `rows_tile`    output rows          pixels                       one weight, broadcast
 flat           output rows          pixels and channels alike    a vector of weights
 `depth_tile`   pixels               channels of small groups     a vector of weights
+`outer_tile`   filters or channels  channels or filters          one number, broadcast
 ============== ==================== ============================ =======================
 
-The last three may know the kernel along the axis of their rows; then what they read there is loaded once for
-all the rows that it serves. The sum runs over k in order, one fused multiply-add
+`rows_tile` and `depth_tile` may know the kernel along the axis of their rows; then what they read there is
+loaded once for all the rows that it serves. The sum runs over k in order, one fused multiply-add
 a term where the machine has it, so a result depends on neither tile nor thread.
 
 Complex numbers lie interleaved in a vector. Products with the real and with the imaginary part of the
@@ -194,6 +195,24 @@ class Emitter:
         turned = self.b.shuffle_vector(cells[1], cells[1], swap)
         return self.b.fadd(cells[0], self.b.fmul(turned, signs))
 
+    # --- a sum that goes on later -------------------------------------------------------------------
+
+    def cells(self, held: Any) -> list[tuple[Any, Any]]:
+        """Every accumulator, and the place in memory at ``held`` that keeps it."""
+        cells = [cell for row in self.acc for parts in row for cell in parts]
+        start = self.b.bitcast(held, self.vector.as_pointer())
+        return [(cell, self.b.gep(start, [integer(n)])) for n, cell in enumerate(cells)]
+
+    def resume(self, held: Any) -> None:
+        """Take the accumulators up again."""
+        for cell, place in self.cells(held):
+            self.b.store(self.b.load(place, align=self.scalar_bytes), cell)
+
+    def keep(self, held: Any) -> None:
+        """Put the accumulators by."""
+        for cell, place in self.cells(held):
+            self.b.store(self.b.load(cell), place, align=self.scalar_bytes)
+
     # --- results ------------------------------------------------------------------------------------
 
     def store(self, out: Any, rows: Any, width: Any, row_step: Any, step: Any) -> None:
@@ -212,7 +231,7 @@ class Emitter:
                             with partial:
                                 self.store_row(row, values[p], width)
             with scattered:
-                if tile.rows not in (2, 4, 8, 16):
+                if tile.rows not in (2, 4, 8):
                     self.scatter(out, values, rows, width, row_step, step)
                     return
                 # Filters side by side, and all of them in this tile: it is one stretch of memory.
@@ -231,7 +250,7 @@ class Emitter:
 
     def transpose(self, vectors: list[Any]) -> list[Any]:
         """The first elements of all vectors, then the second ones, and so on, as many vectors again."""
-        if len(vectors) == 1:
+        if len(vectors) == 1 or self.tile.lanes == 1:
             return vectors
         turned = []
         lanes = ir.VectorType(LANE, self.count)
@@ -483,3 +502,50 @@ def depth_tile(tile: Tile) -> Any:
         return types.void(*[types.int64] * 12), codegen
 
     return depth
+
+
+@functools.cache
+def outer_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` x ``width`` sums over pixels: of one image's channels times another's.
+
+    The kernel's arguments, addresses unless said otherwise: ``a``, whose elements are broadcast, with its
+    elements from line to line and from pixel to pixel; the same of ``b``, whose elements are vectors; how
+    many lines, and pixels of a line; ``held``, where sums are kept between calls; whether they start here,
+    and whether they end and go to ``out``; how many rows and columns count; the strides of ``out``
+    between rows and between columns, in elements.
+    """
+
+    @intrinsic
+    def outer(
+        context, a, a_line, a_pixel, b, b_line, b_pixel, lines, pixels,
+        held, starts, ends, out, rows, width, row_step, step,
+    ):  # fmt: skip
+        def codegen(context, builder, signature, arguments):
+            a, a_line, a_pixel, b, b_line, b_pixel, lines, pixels, held, starts, ends, out, *extent = (
+                arguments
+            )
+            emit = Emitter(builder, tile)
+            a, b, held, out = (emit.pointer(value) for value in (a, b, held, out))
+            zero = integer(0)
+            with builder.if_then(builder.icmp_signed("==", starts, zero)):
+                emit.resume(held)
+            with cgutils.for_range(builder, lines) as line:
+                a_here = builder.gep(a, [builder.mul(line.index, a_line)])
+                b_here = builder.gep(b, [builder.mul(line.index, b_line)])
+                with cgutils.for_range(builder, pixels) as pixel:
+                    numbers = builder.gep(a_here, [builder.mul(pixel.index, a_pixel)])
+                    vectors = emit.load_vectors(builder.gep(b_here, [builder.mul(pixel.index, b_pixel)]))
+                    for p in range(tile.rows):
+                        parts = emit.broadcast(builder.gep(numbers, [integer(p)]))
+                        for q, vector in enumerate(vectors):
+                            emit.add_product(p, q, parts, vector)
+            with builder.if_else(builder.icmp_signed("==", ends, zero)) as (later, now):
+                with later:
+                    emit.keep(held)
+                with now:
+                    emit.store(out, *extent)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 16), codegen
+
+    return outer

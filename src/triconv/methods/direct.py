@@ -1,8 +1,8 @@
-"""The direct form: patches are read where they lie; only a border ever makes a copy, a band at a time."""
+"""The direct form: patches are read where they lie, in the input or in a band of it with its border."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,10 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     pieces = -(-h.out // rows)
     groups, width = blocks_of(problem, orientation, tile)
     chunk, chunks = common.chunked(problem, groups, width, pieces if orientation in FILTERS else common.TASKS)
-    # A tile may reach past the last row, and a vector past the last pixel.
+    # A tile may reach past the last row and the last pixel of one, and a vector past the last channel.
     reach = max(rows, tile.rows if orientation in ALONG else 1)
-    past = tile.width + (tile.span * g.in_channels if orientation == "depth" else 0)
+    pixels = (tile.rows - 1) * w.stride + w.reach if orientation == "depth" else 0
+    past = tile.width + pixels * g.in_channels
     share = common.spread(((reach - 1) * h.stride + h.reach) * row + past, problem.dtype)
     if middle == w.out:
         share = 0
@@ -98,7 +99,9 @@ def in_place(problem: Problem, orientation: str, tile: Tile) -> tuple[int, int]:
     # Whole tiles, so that none reads past the end of a row.
     edge = {"rows": tile.width, "flat": tile.width // g.in_channels, "depth": tile.rows}[orientation]
     middle = (w.out - 2 * edge) // edge * edge
-    last = (edge + middle - 1) * w.stride + w.reach + (orientation == "depth")
+    # Where lanes are channels, the last vector goes on into the next pixels.
+    past = -(-tile.width // g.in_channels) if orientation == "depth" else 0
+    last = (edge + middle - 1) * w.stride + w.reach + past
     if middle < edge or edge * w.stride < w.before or last > w.before + w.size:
         return 0, 0
     return edge, middle
@@ -112,13 +115,17 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
         size = g.group_channels
         lanes, _ = common.lanes_of(dtype, machine)
         even = [across for across in (1, 2, 3) if across * lanes % g.in_channels == 0]
-        if size == 1 and even and w.stride == 1 and g.in_channels < lanes and not problem.place:
+        along = h.stride <= h.reach  # else rows of a tile share nothing, and would lie far apart
+        if size == 1 and even and w.stride == 1 and g.in_channels < lanes and along and not problem.place:
             return "flat", common.flat_tile(dtype, even[-1], h, machine)
         return "depth", common.depth_tile(dtype, g.in_channels, size, w, machine)
     orientation, tile = common.vectors(problem, machine)
-    if orientation == "columns" and g.out_channels == g.groups:
+    if orientation == "columns" and g.out_channels == g.groups and h.stride <= h.reach:
         return "rows", common.rows_tile(dtype, h, machine)
-    if orientation == "channels" and not problem.place and common.rounded(w.out, tile.rows) > WRAPPED * w.out:
+    if orientation == "channels" and problem.place:
+        # Tiles cannot go on in the next row, which lies elsewhere; they share a row evenly.
+        return orientation, replace(tile, rows=-(-w.out // -(-w.out // tile.rows)))
+    if orientation == "channels" and common.rounded(w.out, tile.rows) > WRAPPED * w.out:
         return "wrapped", tile
     return orientation, tile
 

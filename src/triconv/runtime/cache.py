@@ -105,7 +105,7 @@ class Cache:
 
     def number(self, signature: Any) -> int:
         """A number that belongs to this entry, far from those of other entries and from small ones."""
-        return int(digest(self._key(signature))[:12], 16) + 1 << 14
+        return (int(digest(self._key(signature))[:12], 16) + 1) << 14
 
     def _key(self, signature: Any) -> str:
         settings = {
