@@ -29,7 +29,8 @@ FIELDS = (
     # packed weights, and the split of the work into tasks
     "width", "block_size", "group_blocks", "chunk", "chunks", "pieces", "band_stays", "tasks",
     # the weights' gradient: how its matrix is cut, sums over parts of the pixels, what a worker holds
-    "row_blocks", "column_blocks", "row_step", "step", "depth", "bands", "splits", "grad_start", "held_start",
+    "row_blocks", "column_blocks", "row_step", "step", "depth", "size", "bands", "splits",
+    "grad_start", "held_start",
 )  # fmt: skip
 
 LOOPS = np.dtype([(name, np.int64) for name in FIELDS])

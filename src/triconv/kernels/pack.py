@@ -44,23 +44,23 @@ def band(dtype: str, lanes: int) -> Any:
             p.data_column,
             p.data_channel,
         )
-        last = data_channel == 1 and data_column == channels
+        last = data_channel == 1
         for r in range(count):
             row = rows[first + r]
             to = start + r * p.data_row - places[low]
             if row < 0:
                 if last:
-                    clear(address(data, to + places[low]), lines * channels * size)
+                    clear(address(data, to + places[low]), lines * data_column * size)
                 else:
                     for c in range(channels):
                         clear(address(data, to + places[low] + c * data_channel), p.data_row * size)
                 continue
             source = sample + row * p.x_row + (left - p.inside_first) * x_column
             if right > left:
-                if last and x_channel == 1 and x_column == channels:
+                if last and x_channel == 1 and x_column == channels == data_column:
                     length = (right - left) * channels
                     copy(address(data, to + places[left]), address(x, source), length * size)
-                elif data_column == 1:
+                elif data_column == 1 and not (last and channels > 1):
                     for c in range(channels):
                         for phase in range(min(phases, right - left)):
                             strided(
@@ -69,6 +69,10 @@ def band(dtype: str, lanes: int) -> Any:
                                 (right - left - phase + phases - 1) // phases,
                                 phases * x_column,
                             )
+                elif last and x_channel == 1:
+                    for n in range(right - left):
+                        target = address(data, to + places[left] + n * data_column)
+                        copy(target, address(x, source + n * x_column), channels * size)
                 else:
                     for c in range(channels):
                         target = to + places[left] + c * data_channel

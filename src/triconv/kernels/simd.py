@@ -14,6 +14,7 @@ tile           rows                 vectors over                 a[p, k] is
 flat           output rows          pixels and channels alike    a vector of weights
 `depth_tile`   pixels               channels of small groups     a vector of weights
 `outer_tile`   filters or channels  channels or filters          one number, broadcast
+the same, each taps                 channels of both images      a vector of the input
 ============== ==================== ============================ =======================
 
 `rows_tile` and `depth_tile` may know the kernel along the axis of their rows; then what they read there is
@@ -505,11 +506,14 @@ def depth_tile(tile: Tile) -> Any:
 
 
 @functools.cache
-def outer_tile(tile: Tile) -> Any:
+def outer_tile(tile: Tile, each: bool) -> Any:
     """A tile of ``rows`` x ``width`` sums over pixels: of one image's channels times another's.
 
+    Or, ``each``, of every channel times the same channel of the other image, at ``rows`` places.
+
     The kernel's arguments, addresses unless said otherwise: ``a``, whose elements are broadcast, with its
-    elements from line to line and from pixel to pixel; the same of ``b``, whose elements are vectors; how
+    elements from line to line, from pixel to pixel and, ``each``, from place to place, where they are
+    vectors; ``b``, whose elements are vectors, with its elements from line to line and pixel to pixel; how
     many lines, and pixels of a line; ``held``, where sums are kept between calls; whether they start here,
     and whether they end and go to ``out``; how many rows and columns count; the strides of ``out``
     between rows and between columns, in elements.
@@ -517,13 +521,12 @@ def outer_tile(tile: Tile) -> Any:
 
     @intrinsic
     def outer(
-        context, a, a_line, a_pixel, b, b_line, b_pixel, lines, pixels,
+        context, a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels,
         held, starts, ends, out, rows, width, row_step, step,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
-            a, a_line, a_pixel, b, b_line, b_pixel, lines, pixels, held, starts, ends, out, *extent = (
-                arguments
-            )
+            a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels, *rest = arguments
+            held, starts, ends, out, *extent = rest
             emit = Emitter(builder, tile)
             a, b, held, out = (emit.pointer(value) for value in (a, b, held, out))
             zero = integer(0)
@@ -536,9 +539,13 @@ def outer_tile(tile: Tile) -> Any:
                     numbers = builder.gep(a_here, [builder.mul(pixel.index, a_pixel)])
                     vectors = emit.load_vectors(builder.gep(b_here, [builder.mul(pixel.index, b_pixel)]))
                     for p in range(tile.rows):
-                        parts = emit.broadcast(builder.gep(numbers, [integer(p)]))
+                        if each:
+                            there = builder.gep(numbers, [builder.mul(a_place, integer(p))])
+                            factors = [emit.spread(vector) for vector in emit.load_vectors(there)]
+                        else:
+                            factors = [emit.broadcast(builder.gep(numbers, [integer(p)]))] * tile.vectors
                         for q, vector in enumerate(vectors):
-                            emit.add_product(p, q, parts, vector)
+                            emit.add_product(p, q, factors[q], vector)
             with builder.if_else(builder.icmp_signed("==", ends, zero)) as (later, now):
                 with later:
                     emit.keep(held)
@@ -546,6 +553,6 @@ def outer_tile(tile: Tile) -> Any:
                     emit.store(out, *extent)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 16), codegen
+        return types.void(*[types.int64] * 17), codegen
 
     return outer

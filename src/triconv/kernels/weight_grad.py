@@ -22,7 +22,7 @@ from triconv.runtime.jit import Kernel, inline, int64s, reads, writes
 @functools.cache
 def product(tile: Tile, swapped: bool) -> Any:
     """The tiles of one band: rows of filters and vectors of channels, or, ``swapped``, the other way."""
-    micro = outer_tile(tile)
+    micro = outer_tile(tile, False)
     rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
     kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
 
@@ -45,6 +45,7 @@ def product(tile: Tile, swapped: bool) -> Any:
                         seen if swapped else wanted,
                         x_line if swapped else q.data_row,
                         r.data_pixel if swapped else q.data_pixel,
+                        1,
                         wanted if swapped else seen,
                         q.data_row if swapped else x_line,
                         q.data_pixel if swapped else r.data_pixel,
@@ -65,9 +66,46 @@ def product(tile: Tile, swapped: bool) -> Any:
 
 
 @functools.cache
-def direct(tile: Tile, swapped: bool) -> Kernel:
+def each_product(tile: Tile) -> Any:
+    """The tiles of one band where channels have a filter each: rows of taps, vectors of channels."""
+    micro = outer_tile(tile, True)
+    rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
+    kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
+
+    @inline
+    def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, q, r):
+        for block in range(first, last):
+            column, row = divmod(block, r.row_blocks)
+            for u in range(r.kernel_height):
+                place = column * width + u * r.dilation_height * r.data_row + row * rows * r.data_column
+                micro(
+                    x + place * size,
+                    r.stride_height * r.data_row,
+                    r.data_pixel,
+                    r.data_column,
+                    grad + column * width * size,
+                    q.data_row,
+                    q.data_pixel,
+                    lines,
+                    length,
+                    held,
+                    starts,
+                    ends,
+                    address(y, at + (u * r.row_blocks + row) * rows * r.row_step + column * width),
+                    rows,
+                    width,
+                    r.row_step,
+                    r.step,
+                )
+                held += kept
+
+    return multiply
+
+
+@functools.cache
+def direct(tile: Tile, orientation: str) -> Kernel:
     """Bands of rows of the input with their border, read where they lie for every tap."""
-    multiply = product(tile, swapped)
+    multiply = each_product(tile) if orientation == "each" else product(tile, orientation == "filters")
     band = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
 
@@ -83,7 +121,7 @@ def direct(tile: Tile, swapped: bool) -> Kernel:
                 first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
                 begin = chunk * r.chunk
                 end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
-                to = split * r.filters * r.patch_size
+                to = split * r.size
                 held = address(data, start + r.held_start)
                 for piece in range(first, last):
                     n, line = divmod(piece, r.pieces)
@@ -96,16 +134,16 @@ def direct(tile: Tile, swapped: bool) -> Kernel:
                     band(data, second, grad, grad_at, lines, pixels, there, line, count, 0, p.out_width, q)
                     seen, wanted = address(data, start), address(data, second)
                     starts, ends = piece == first, piece == last - 1
-                    multiply(seen, wanted, count, p.out_width, held, starts, ends, y, to, begin, end, q, r)
+                    multiply(seen, wanted, count, r.out_width, held, starts, ends, y, to, begin, end, q, r)
                 task = take(counters, worker, workers, r.tasks)
 
-    return made(f"weight_grad_direct_{tile}{'_swapped' * swapped}", weight_grad, tile)
+    return made(f"weight_grad_direct_{orientation}_{tile}", weight_grad, tile)
 
 
 @functools.cache
-def im2col(tile: Tile, swapped: bool) -> Kernel:
+def im2col(tile: Tile, orientation: str) -> Kernel:
     """Blocks of patches, in which the taps of a filter lie side by side."""
-    multiply = product(tile, swapped)
+    multiply = product(tile, orientation == "filters")
     band = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
 
@@ -121,7 +159,7 @@ def im2col(tile: Tile, swapped: bool) -> Kernel:
                 first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
                 begin = chunk * r.chunk
                 end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
-                to = split * r.filters * r.patch_size
+                to = split * r.size
                 held = address(data, start + r.held_start)
                 for piece in range(first, last):
                     n, pixel = divmod(piece, r.pieces)
@@ -137,7 +175,7 @@ def im2col(tile: Tile, swapped: bool) -> Kernel:
                 task = take(counters, worker, workers, r.tasks)
 
     patches = pack.patches
-    return made(f"weight_grad_im2col_{tile}{'_swapped' * swapped}", weight_grad, tile)
+    return made(f"weight_grad_im2col_{orientation}_{tile}", weight_grad, tile)
 
 
 def made(name: str, function: Any, tile: Tile) -> Kernel:

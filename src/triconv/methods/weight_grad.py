@@ -11,33 +11,47 @@ from numpy.typing import NDArray
 
 from triconv.kernels import loops
 from triconv.kernels import weight_grad as kernels
+from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
 from triconv.methods import common, im2col
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
-TASKS = 16  # parts that the work is cut into at least
-BAND = 96 << 10  # bytes of input, or of patches, that a tile streams through
+TASKS = 8  # parts that the work is cut into at least: with 16, copies took 2x2 ms more of a 3x3 layer's 17
+UNEVEN = 1.15  # bands of the largest split over those of the mean one, at most
+BAND = 384 << 10  # bytes of both images that tiles stream through
+LONG = 8  # lines of the cache from which pixels are laid apart, each copied by itself
 HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every band
-ROWS = (12, 10, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of a tile
+ROWS = (12, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of a tile
+PLACES = 8  # rows of a tile where each channel has a filter
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the work is laid out: the tile, the bands, and the parts that threads share."""
+    """How the work is laid out: the tile, the bands, and the parts that threads share.
+
+    Vectors lie over what filters see (``"channels"``), over the filters (``"filters"``), or over channels
+    that have a filter each (``"each"``), few of which lie in a vector several times (``flat``).
+    """
 
     form: str  # "direct" or "im2col"
+    orientation: str
+    flat: bool
     tile: Tile
-    swapped: bool  # vectors over filters, not over what they see
-    depth: int  # numbers that a filter sees at a tap, or, by patches, at all
+    depth: int  # numbers that a filter sees side by side
+    taps: tuple[int, int]  # how often it sees them
     row_blocks: int
     column_blocks: int
+    size: int  # elements of the result, or of what it is folded from
     rows: int  # rows of the output, or pixels, that a band holds
     pieces: int  # bands of a sample
     splits: int  # sums over parts of the bands
     chunk: int  # blocks of tiles of a task
     chunks: int
-    row_elements: int
+    row_elements: int  # of the input, from row to row of a band
+    pixel_elements: int  # from pixel to pixel
+    grad_row: int  # the same of the output's gradient
+    grad_pixel: int
     grad_start: int
     held_start: int
     share: int
@@ -47,91 +61,175 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     """Choose the schedule; a pure function of its arguments."""
     g = problem.geometry
     h, w = problem.axes
-    size = problem.dtype.itemsize
+    dtype, size, line = problem.dtype, problem.dtype.itemsize, ALIGNED // problem.dtype.itemsize
     filters = g.out_channels // g.groups
-    taps = 1 if form == "im2col" else h.kernel * w.kernel
-    depth = g.patch_size // taps
-    tile, swapped = min(
-        tiles(problem, machine, filters, depth), key=lambda each: cycles(filters, depth, *each)
-    )
-    across, down = (filters, depth) if swapped else (depth, filters)
-    row_blocks, column_blocks = -(-down // tile.rows), -(-across // tile.width)
-    blocks = g.groups * row_blocks * column_blocks
+    pixel, of_grad = apart(g.in_channels, dtype), apart(g.out_channels, dtype)
+    taps, depth, flat = (h.kernel, w.kernel), g.group_channels, False
     if form == "im2col":
-        row, total, step, reach = g.patch_size * g.groups, h.out * w.out, 1, 1
+        taps, depth = (1, 1), g.patch_size
+        pixel = apart(depth * g.groups, dtype)
+    elif g.groups == 1 and pixel == g.in_channels and w.dilation == 1 and side_by_side(problem):
+        taps, depth = (h.kernel, 1), w.kernel * g.group_channels
+    own = list(each_tiles(problem, machine)) if form == "direct" else []
+    if own:
+        orientation, (tile, flat) = "each", own[0]
+        taps = h.kernel, -(-w.kernel // tile.rows) * tile.rows
+        row_blocks, column_blocks = taps[1] // tile.rows, 1 if flat else -(-g.in_channels // tile.width)
+        total = taps[0] * taps[1] * column_blocks * tile.width
+        blocks, kept = row_blocks * column_blocks, h.kernel
+        if flat:
+            pixel = of_grad = g.in_channels
     else:
-        row, total, step, reach = w.padded * g.in_channels, h.out, h.stride, h.reach
-    fits = (BAND // (row * size) - reach) // step + 1
-    pixels = 1 if form == "im2col" else w.out
-    rows = max(1, min(total, fits))
-    pieces = -(-total // rows)
-    rows = -(-total // pieces)
+        orientation, tile = min(tiles(problem, machine), key=lambda each: cycles(filters, depth, *each))
+        across, down = (filters, depth) if orientation == "filters" else (depth, filters)
+        row_blocks, column_blocks = -(-down // tile.rows), -(-across // tile.width)
+        total = g.out_channels * g.patch_size
+        blocks, kept = g.groups * row_blocks * column_blocks, taps[0] * taps[1]
+    kept *= tile.rows * tile.width * common.lanes_parts(problem)
+    if form == "im2col":
+        row, lines, step, reach, grad_row = pixel, h.out * w.out, 1, 1, of_grad
+    else:
+        row, lines, step, reach, grad_row = w.padded * pixel, h.out, h.stride, h.reach, w.out * of_grad
+    if flat:
+        # Where a vector reaches past the end of a row it multiplies zeros.
+        row, grad_row = row + tile.width, common.rounded(grad_row, tile.width)
+    rows = (BAND // size - (reach - step) * row) // (step * row + grad_row)
+    fair = lines * max(1, problem.batch) * min(blocks, TASKS) // TASKS
+    rows = max(1, min(lines, rows, fair))
+    pieces = -(-lines // rows)
+    rows = -(-lines // pieces)
     bands = pieces * max(1, problem.batch)
-    # A task repeats the copies of its bands; a split repeats the result.
-    kept = taps * tile.rows * tile.width * size * common.lanes_parts(problem)
-    moved = bands * rows * (step * row + pixels * g.out_channels)
-    least = 1 if bands == 1 else -(-blocks * kept // HELD)
-    result = 3 * g.out_channels * g.patch_size
-    options = [(s, min(blocks, max(least, -(-TASKS // s)))) for s in range(1, min(TASKS, bands) + 1)]
-    splits, chunks = min(options, key=lambda each: each[1] * moved + (each[0] > 1) * each[0] * result)
+    # A task repeats the copies of its bands; a split repeats the result. There are enough of them first.
+    moved = bands * rows * (step * row + grad_row)
+    least = 1 if bands == 1 else -(-blocks * kept * size // HELD)
+    options = [
+        (s, min(blocks, max(least, -(-TASKS // s))))
+        for s in range(1, min(TASKS, bands) + 1)
+        if -(-bands // s) * s <= UNEVEN * bands or s == min(TASKS, bands)
+    ]
+    splits, chunks = min(
+        options,
+        key=lambda each: (
+            -min(TASKS, each[0] * each[1]),
+            each[1] * moved + (each[0] > 1) * each[0] * 3 * total,
+        ),
+    )
     chunk = -(-blocks // chunks)
     chunks = -(-blocks // chunk)
-    grad_start = common.spread(((rows - 1) * step + reach) * row, problem.dtype)
-    held_start = grad_start + common.spread(rows * pixels * g.out_channels + tile.rows, problem.dtype)
-    held = chunk * kept // size if bands > splits else 0
-    share = common.spread(held_start + held + tile.width, problem.dtype)
+    grad_start = common.spread(((rows - 1) * step + reach) * row + tile.rows * pixel * flat, dtype)
+    held_start = grad_start + common.spread(rows * grad_row + max(tile.rows, line), dtype)
+    held = chunk * kept if bands > splits else 0
+    share = common.spread(held_start + held + max(tile.width, tile.rows * pixel), dtype)
     return Schedule(
-        *(form, tile, swapped, depth, row_blocks, column_blocks, rows, pieces, splits, chunk, chunks),
-        *(row, grad_start, held_start, share),
+        *(form, orientation, flat, tile, depth, taps, row_blocks, column_blocks, total),
+        *(rows, pieces, splits, chunk, chunks),
+        *(row, pixel, grad_row, of_grad, grad_start, held_start, share),
     )
+
+
+def side_by_side(problem: Problem) -> bool:
+    """Whether a row of a filter lies in its own layout as in a channels-last image."""
+    return problem.layout == "NHWC" or problem.geometry.group_channels == 1
+
+
+def apart(channels: int, dtype: np.dtype[Any]) -> int:
+    """Elements from pixel to pixel: an odd number of lines, so that pixels fill all sets of the cache."""
+    line = ALIGNED // dtype.itemsize
+    return channels if channels < LONG * line else (-(-channels // line) | 1) * line
 
 
 def chosen(problem: Problem, machine: Machine) -> str:
     """The form that is predicted to take fewer cycles a pixel."""
+    g = problem.geometry
+    direct, patches = (schedule(problem, machine, form) for form in ("direct", "im2col"))
+    if direct.orientation == "each":
+        return "direct"
 
-    def predicted(form: str) -> float:
-        plan = schedule(problem, machine, form)
-        g = problem.geometry
-        taps = g.patch_size // plan.depth
-        copied = im2col.PATCH * g.patch_size if form == "im2col" else 0
-        return g.groups * (
-            taps * cycles(g.out_channels // g.groups, plan.depth, plan.tile, plan.swapped) + copied
-        )
+    def predicted(plan: Schedule) -> float:
+        taps = plan.taps[0] * plan.taps[1]
+        return taps * cycles(g.out_channels // g.groups, plan.depth, plan.orientation, plan.tile)
 
-    return min(("direct", "im2col"), key=predicted)
+    return "direct" if predicted(direct) <= predicted(patches) + im2col.PATCH * g.patch_size else "im2col"
 
 
-def tiles(problem: Problem, machine: Machine, filters: int, depth: int) -> Iterator[tuple[Tile, bool]]:
+def tiles(problem: Problem, machine: Machine) -> Iterator[tuple[str, Tile]]:
     """The tiles that registers hold, each with vectors over what filters see and over filters."""
     lanes, parts = common.lanes_of(problem.dtype, machine)
     for across in (1, 2, 3, 4):
         for rows in ROWS:
             if rows * across * parts + across + parts <= machine.registers:
                 tile = Tile(problem.dtype.name, lanes, rows, across, machine.fma)
-                yield tile, False
-                yield tile, True
+                yield "channels", tile
+                yield "filters", tile
 
 
-def cycles(filters: int, depth: int, tile: Tile, swapped: bool) -> float:
+def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Tile, bool]]:
+    """The tiles for channels that have a filter each, the widest first, and whether pixels share a vector."""
+    g, w = problem.geometry, problem.axes[1]
+    if not g.groups == g.in_channels == g.out_channels:
+        return
+    lanes, parts = common.lanes_of(problem.dtype, machine)
+    rows = -(-w.kernel // -(-w.kernel // PLACES))
+    for across in (4, 3, 2, 1):
+        if rows * across * parts + across * (1 + parts) > machine.registers:
+            continue
+        tile = Tile(problem.dtype.name, lanes, rows, across, machine.fma)
+        if g.in_channels >= tile.width or (across == 1 and g.in_channels > lanes // 2):
+            yield tile, False
+        elif w.stride == 1 and tile.width % g.in_channels == 0:
+            yield tile, True
+
+
+def cycles(filters: int, depth: int, orientation: str, tile: Tile) -> float:
     """Cycles that a pixel takes: two multiply-adds and two reads in one, and 4 until a sum goes on."""
-    down, across = (depth, filters) if swapped else (filters, depth)
+    down, across = (depth, filters) if orientation == "filters" else (filters, depth)
     count = -(-down // tile.rows) * -(-across // tile.width)
     products = tile.rows * tile.vectors
-    return count * max(products / 2, (tile.rows + tile.vectors) / 2, 4) + 1e-3 * count
+    return count * (max(products / 2, (tile.rows + tile.vectors) / 2, 4) + 1e-3)
 
 
 def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArray[Any]]:
     """A function of flat, contiguous ``x`` and ``grad`` that makes the flat gradient of the weights."""
     g = problem.geometry
     h, w = problem.axes
-    dtype, size = problem.dtype, g.out_channels * g.patch_size
-    taps, patches = problem.tapped(), plan.form == "im2col"
-    c_in, c_out = g.in_channels, g.out_channels
+    dtype, taps = problem.dtype, problem.tapped()
     base = common.sizes(problem, g.groups, 1)
+    seen = base | {
+        "phases": 1,
+        "data_row": plan.row_elements,
+        "data_column": plan.pixel_elements,
+        "data_channel": 1,
+        "data_group": g.patch_size,
+    }
+    y_sample, y_row, y_column, y_channel = problem.strides(*g.output_shape)
+    lines, pixels = np.arange(h.out), np.arange(w.out)
+    step = w.stride * plan.pixel_elements
+    channel = taps.channel
+    if plan.form == "im2col":
+        lines, pixels, y_row = np.zeros(1, np.int64), np.arange(h.out * w.out), 0
+        step, channel = plan.pixel_elements, 1
+    elif plan.depth > g.group_channels and g.group_channels == 1:
+        channel = taps.column
+    wanted = {
+        "channels": g.out_channels,
+        "x_sample": y_sample,
+        "x_row": y_row,
+        "x_column": y_column,
+        "x_channel": y_channel,
+        "inside_last": len(pixels),
+        "phases": 1,
+        "data_row": plan.grad_row,
+        "data_column": plan.grad_pixel,
+        "data_pixel": plan.grad_pixel,
+        "data_channel": 1,
+    }
     product = base | {
         "depth": plan.depth,
+        "kernel_height": plan.taps[0],
+        "kernel_width": plan.taps[1],
         "row_blocks": plan.row_blocks,
         "column_blocks": plan.column_blocks,
+        "size": plan.size,
         "rows": plan.rows,
         "pieces": plan.pieces,
         "bands": plan.pieces * problem.batch,
@@ -143,58 +241,45 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
         "grad_start": plan.grad_start,
         "held_start": plan.held_start,
         "data_row": plan.row_elements,
-        "data_column": w.dilation * c_in,
-        "data_pixel": w.stride * c_in,
+        "data_column": w.dilation * plan.pixel_elements,
+        "data_pixel": step,
         "w_group": g.out_channels // g.groups * taps.filter,
+        "w_channel": channel,
+        "row_step": channel if plan.orientation == "filters" else taps.filter,
+        "step": taps.filter if plan.orientation == "filters" else channel,
     }
-    seen = base | {
-        "phases": 1,
-        "data_row": plan.row_elements,
-        "data_column": c_in,
-        "data_channel": 1,
-        "data_group": g.patch_size,
-    }
-    y_sample, y_row, y_column, y_channel = problem.strides(*g.output_shape)
-    lines, pixels = np.arange(h.out), np.arange(w.out)
-    if patches:
-        lines, pixels, y_row = np.zeros(1, np.int64), np.arange(h.out * w.out), 0
-        product |= {
-            "kernel_height": 1,
-            "kernel_width": 1,
-            "data_pixel": plan.row_elements,
-            "w_channel": 1,
-            "data_row": 0,
-        }
-    wanted = {
-        "channels": c_out,
-        "x_sample": y_sample,
-        "x_row": y_row,
-        "x_column": y_column,
-        "x_channel": y_channel,
-        "inside_last": len(pixels),
-        "phases": 1,
-        "data_row": len(pixels) * c_out,
-        "data_column": c_out,
-        "data_pixel": c_out,
-        "data_channel": 1,
-    }
-    steps = product["w_filter"], product["w_channel"]
-    product |= dict(zip(("row_step", "step"), reversed(steps) if plan.swapped else steps, strict=True))
+    if plan.orientation == "each":
+        product |= {"groups": 1, "row_step": plan.column_blocks * plan.tile.width, "step": 1}
+    if plan.flat:
+        width = plan.tile.width
+        product |= {"out_width": plan.grad_row // width, "data_pixel": width}
+        wanted["data_pixel"] = width
     records = np.concatenate([loops.record(**each) for each in (seen, wanted, product)])
-    tables = (*common.maps(problem), np.arange(w.padded) * c_in)
-    grad_tables = lines, pixels, pixels * c_out
-    kernel = getattr(kernels, plan.form)(plan.tile, plan.swapped)
+    tables = (*common.maps(problem), np.arange(w.padded) * plan.pixel_elements)
+    grad_tables = lines, pixels, pixels * plan.grad_pixel
+    kernel = getattr(kernels, plan.form)(plan.tile, plan.orientation)
     total = kernels.total(dtype.name)
     sums = loops.record(splits=plan.splits, tasks=TASKS)
 
     def run(x: Any, grad: Any, workers: int) -> NDArray[Any]:
-        parts = np.empty(plan.splits * size, dtype)
+        parts = np.empty(plan.splits * plan.size, dtype)
         data = np.empty(workers * plan.share + common.spare(problem), dtype)
         kernel(workers, x, *tables, grad, *grad_tables, parts, data, records)
+        if plan.orientation == "each":
+            return folded(problem, plan, parts)
         if plan.splits == 1:
             return parts
-        y = np.empty(size, dtype)
+        y = np.empty(plan.size, dtype)
         total(workers, parts, y, sums)
         return y
 
     return run
+
+
+def folded(problem: Problem, plan: Schedule, parts: NDArray[Any]) -> NDArray[Any]:
+    """The gradient of filters of one channel each, from sums ``[split][u][v][lane]``."""
+    channels, (height, width) = problem.geometry.in_channels, problem.geometry.kernel_size
+    sums = parts.reshape(plan.splits, plan.taps[0], plan.taps[1], -1)[:, :, :width]
+    if plan.flat:
+        sums = sums.reshape(plan.splits, height, width, -1, channels).sum(axis=3)
+    return np.ascontiguousarray(sums.sum(axis=0)[..., :channels].transpose(2, 0, 1)).reshape(-1)
