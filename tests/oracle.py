@@ -279,3 +279,107 @@ def conv_matrix(
 def dense(W, columns):
     """The rows of `conv_matrix` with their zeros."""
     return [[row.get(n, 0) for n in range(columns)] for row in W]
+
+
+# --- Derivatives ----------------------------------------------------------------------------------
+
+
+def flat(nested):
+    """The numbers of nested lists, in order."""
+    return [value for part in nested for value in flat(part)] if isinstance(nested, list) else [nested]
+
+
+def shaped(values, shape):
+    """Nested lists of a shape, of numbers in order."""
+    if len(shape) == 1:
+        return list(values)
+    size = len(values) // shape[0]
+    return [shaped(values[n * size : (n + 1) * size], shape[1:]) for n in range(shape[0])]
+
+
+def input_grad(grad, weight, input_shape, **keywords):
+    """``W^H vec(G)``, in the shape of the input."""
+    if len(input_shape) == 4:
+        return [input_grad(sample, weight, input_shape[1:], **keywords) for sample in grad]
+    W, columns = conv_matrix(weight, input_shape, order="C", **keywords)
+    x = [0] * columns
+    for row, g in zip(W, flat(grad), strict=True):
+        for n, entry in row.items():
+            x[n] += entry.conjugate() * g
+    return shaped(x, input_shape)
+
+
+def weight_grad(
+    grad, x, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", layout="NHWC"
+):
+    """Sums over samples and pixels of ``G[i][j][m]`` times the conjugate of what tap (u, v, c) sees there."""
+    samples = [(grad, x)] if depth(x) < 4 else list(zip(grad, x, strict=True))
+    (k_h, k_w), (s_h, s_w), (d_h, d_w) = pair(kernel_size), pair(stride), pair(dilation)
+    total = None
+    for g, sample in samples:
+        g, image = sample_from(g, layout), sample_from(sample, layout)
+        size = len(image), len(image[0])
+        x_pad = pad_sample(image, pads(padding, size, kernel_size, stride, dilation), padding_mode)
+        filters, channels = len(g[0][0]), len(image[0][0]) // groups
+        if total is None:
+            total = [[[[0] * channels for _ in range(k_w)] for _ in range(k_h)] for _ in range(filters)]
+        for m, u, v, c in (
+            (m, u, v, c)
+            for m in range(filters)
+            for u in range(k_h)
+            for v in range(k_w)
+            for c in range(channels)
+        ):
+            C = m // (filters // groups) * channels + c
+            for i in range(len(g)):
+                for j in range(len(g[0])):
+                    seen = x_pad[i * s_h + u * d_h][j * s_w + v * d_w][C]
+                    total[m][u][v][c] += g[i][j][m] * seen.conjugate()
+    if depth(grad) == depth(x) == 2:
+        return [[tap[0] for tap in row] for row in total[0]]
+    return [sample_to(kernel, layout) for kernel in total]
+
+
+def col2im(cols, input_shape, kernel_size, **keywords):
+    """What each pixel gets back from patches: pixels are numbered, and the patches of numbers say whose."""
+    if len(input_shape) == 4:
+        return [col2im(sample, input_shape[1:], kernel_size, **keywords) for sample in cols]
+    size = 1
+    for length in input_shape:
+        size *= length
+    x = [0] * size
+    numbers = im2col(shaped(list(range(1, size + 1)), input_shape), kernel_size, **keywords)
+    for n, value in zip(flat(numbers), flat(cols), strict=True):
+        if n:
+            x[n - 1] += value
+    return shaped(x, input_shape)
+
+
+def conv_transpose2d(
+    x, weight, bias, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, layout="NHWC"
+):
+    """Every element of `x` adds its filter, times itself, onto the output; what was padded is cut off."""
+    if depth(x) == 4:
+        keywords = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        keywords |= {"dilation": dilation, "groups": groups, "layout": layout}
+        return [conv_transpose2d(sample, weight, bias, **keywords) for sample in x]
+    sample, filters = sample_from(x, layout), filters_from(weight, layout)
+    k, s, d, extra = (len(filters[0]), len(filters[0][0])), pair(stride), pair(dilation), pair(output_padding)
+    sides = pads(0 if padding == "valid" else padding, (1, 1))
+    height, width = (
+        (n - 1) * s[a] - sum(sides[a]) + d[a] * (k[a] - 1) + extra[a] + 1
+        for a, n in enumerate((len(sample), len(sample[0])))
+    )
+    channels = len(filters[0][0][0])
+    group = len(filters) // groups
+    y = [[list(bias) for _ in range(width)] for _ in range(height)]
+    for i, row in enumerate(sample):
+        for j, pixel in enumerate(row):
+            for m, kernel in enumerate(filters):
+                for u in range(k[0]):
+                    for v in range(k[1]):
+                        r, column = i * s[0] + u * d[0] - sides[0][0], j * s[1] + v * d[1] - sides[1][0]
+                        if 0 <= r < height and 0 <= column < width:
+                            for c in range(channels):
+                                y[r][column][m // group * channels + c] += pixel[m] * kernel[u][v][c]
+    return [[pixel[0] for pixel in row] for row in y] if depth(weight) == 2 else sample_to(y, layout)

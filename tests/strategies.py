@@ -131,6 +131,14 @@ class Problem:
 
         return self._fill(values)
 
+    def output_integers(self) -> np.ndarray:
+        """A gradient with respect to the output: small integers of the result's dtype."""
+        rng = np.random.default_rng(1)
+        whole = rng.integers(-3, 4, self.output_shape)
+        if self.result_dtype.kind == "c":
+            whole = whole + 1j * rng.integers(-3, 4, self.output_shape)
+        return whole.astype(self.result_dtype)
+
     def floats(self, seed=0) -> tuple:
         """`x`, `weight`, `bias` of random numbers in the dtype's full precision, from 2**-6 to 2**5.
 
