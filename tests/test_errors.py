@@ -8,7 +8,7 @@ import pytest
 from strategies import METHODS
 
 import triconv
-from triconv import ConvGeometry, conv2d, conv_matrix, flatten_weight, im2col, pad, plan
+from triconv import Conv2d, ConvGeometry, conv2d, conv_matrix, flatten_weight, im2col, pad, plan
 
 x = np.ones((5, 6, 2))
 weight = np.ones((3, 2, 2, 2))
@@ -22,6 +22,7 @@ VALID = {
     conv_matrix: {"weight": weight, "input_shape": (5, 6, 2)},
     plan: {"weight": weight, "input_shape": (5, 6, 2)},
     ConvGeometry: {"input_shape": (5, 6, 2), "kernel_size": 2, "out_channels": 4},
+    Conv2d: {"in_channels": 2, "out_channels": 4, "kernel_size": 2},
     triconv.compare: {"x": x, "weight": weight, "repeat": 1},
 }
 VALUE, TYPE = ValueError, TypeError
@@ -129,22 +130,30 @@ BAD = {
     "weight": [*arrays, *((np.ones(shape), VALUE) for shape in ((), (2,), (2, 2, 2), (1, 3, 2, 2, 2)))],
     "bias": [*arrays[:1], *arrays[2:]],
 }
+BAD["in_channels"] = BAD["out_channels"]
+BAD["rng"] = [
+    (-1, VALUE),
+    ([1, -2], VALUE),
+    *((value, TYPE) for value in (1.0, True, "seed", [1.5], object())),
+]
 BAD["weight"] += [
     (np.ones(shape), VALUE) for shape in ((0, 2, 2, 2), (3, 0, 2, 2), (3, 2, 0, 2), (3, 2, 2, 0), (0, 2))
 ]
 TAKEN = {
-    "stride": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare),
-    "dilation": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare),
-    "kernel_size": (im2col, ConvGeometry),
-    "padding": (conv2d, im2col, pad, conv_matrix, plan, ConvGeometry, triconv.compare),
-    "padding_mode": (conv2d, im2col, pad, conv_matrix, plan, triconv.compare),
-    "layout": (conv2d, im2col, pad, flatten_weight, conv_matrix, plan, triconv.compare),
-    "method": (conv2d, plan),
+    "stride": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
+    "dilation": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
+    "kernel_size": (im2col, ConvGeometry, Conv2d),
+    "padding": (conv2d, im2col, pad, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
+    "padding_mode": (conv2d, im2col, pad, conv_matrix, plan, triconv.compare, Conv2d),
+    "layout": (conv2d, im2col, pad, flatten_weight, conv_matrix, plan, triconv.compare, Conv2d),
+    "method": (conv2d, plan, Conv2d),
     "order": (conv_matrix,),
-    "groups": (conv2d, conv_matrix, plan, ConvGeometry, triconv.compare),
-    "out_channels": (ConvGeometry,),
+    "groups": (conv2d, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
+    "in_channels": (Conv2d,),
+    "out_channels": (ConvGeometry, Conv2d),
     "input_shape": (conv_matrix, plan, ConvGeometry),
-    "dtype": (conv_matrix, plan),
+    "dtype": (conv_matrix, plan, Conv2d),
+    "rng": (Conv2d,),
     "repeat": (triconv.compare,),
     "methods": (triconv.compare,),
     "x": (conv2d, im2col, pad, triconv.compare),

@@ -211,14 +211,18 @@ ERRORS = {
     "an empty output": (
         lambda: conv_transpose2d(np.ones((2, 3)), np.ones((2, 2)), padding=3),
         ValueError,
-        "conv_transpose2d: the output would be empty: height 2 gives "
-        + "(2 - 1) * 1 - (3 + 3) + 1 * (2 - 1) + 0 + 1 = -3",
+        (
+            "conv_transpose2d: the output would be empty: height 2 gives "
+            "(2 - 1) * 1 - (3 + 3) + 1 * (2 - 1) + 0 + 1 = -3"
+        ),
     ),
     "filters": (
         lambda: conv_transpose2d(np.ones((2, 3, 4)), np.ones((3, 2, 2, 1))),
         ValueError,
-        "conv_transpose2d: weight expects one filter for each of the 4 channels of x, a multiple of "
-        + "groups=1, got 3 (layout='NHWC')",
+        (
+            "conv_transpose2d: weight expects one filter for each of the 4 channels of x, a multiple of "
+            "groups=1, got 3 (layout='NHWC')"
+        ),
     ),
     "a 2-D weight": (
         lambda: conv_transpose2d(np.ones((2, 3, 4)), np.ones((2, 2))),

@@ -9,6 +9,8 @@ import triconv
 
 PUBLIC = {
     *("conv2d", "im2col", "pad", "flatten_weight", "conv_matrix", "ConvGeometry"),
+    *("conv2d_input_grad", "conv2d_weight_grad", "conv_transpose2d", "col2im"),
+    *("ConvOperator", "Conv2d"),
     *("plan", "ConvPlan", "compare", "Comparison"),
     *("set_num_threads", "get_num_threads", "threads", "warmup", "plot"),
 }

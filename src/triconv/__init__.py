@@ -7,6 +7,7 @@ from triconv.api import conv2d, conv_matrix, flatten_weight, im2col, pad, warmup
 from triconv.compare import Comparison, compare
 from triconv.geometry import ConvGeometry
 from triconv.gradients import col2im, conv2d_input_grad, conv2d_weight_grad, conv_transpose2d
+from triconv.layer import Conv2d
 from triconv.plan import ConvPlan, plan
 from triconv.runtime.threads import get_num_threads, set_num_threads, threads
 
@@ -14,7 +15,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "Conv2d",
     "ConvGeometry",
+    "ConvOperator",
     "ConvPlan",
     "col2im",
     "compare",
@@ -36,7 +39,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Load the module of figures when it is first asked for."""
+    """Load the module of figures, and the operator, which needs SciPy's, when they are first asked for."""
     if name == "plot":
         return _importlib.import_module("triconv.plot")
+    if name == "ConvOperator":
+        return _importlib.import_module("triconv.operators").ConvOperator
     raise AttributeError(f"module 'triconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

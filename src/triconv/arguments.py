@@ -93,6 +93,17 @@ def padding_mode(where: str, value: Any) -> str:
     return PADDING_MODES[choice(where, "padding_mode", value, tuple(PADDING_MODES))]
 
 
+def generator(where: str, value: Any) -> np.random.Generator:
+    """An ``rng=`` argument: a generator, or one seeded with what NumPy takes as a seed."""
+    expected = f"{where}: rng expects a seed or a numpy.random.Generator, got {describe(value)}"
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(expected)
+    try:
+        return np.random.default_rng(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{expected} ({error})") from None
+
+
 def describe(value: Any) -> str:
     """A short name for a value that was refused."""
     if value is None or isinstance(value, bool | int | float | complex | str):
