@@ -506,7 +506,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         ready = self._ready.get(adjoint)
         if ready is None or ready[0] != key:
             ready = self._ready[adjoint] = key, self._runner(adjoint, *key)
-        return ready[1](np.ascontiguousarray(rows, dtype)).reshape(len(rows), self.shape[adjoint])
+        return ready[1](rows.astype(dtype, copy=False)).reshape(len(rows), self.shape[adjoint])
 
     def _runner(self, adjoint: bool, batch: int, dtype: np.dtype[Any]) -> Run:
         """A function of ``batch`` contiguous rows of a dtype that applies W, or its adjoint, to them."""
@@ -520,7 +520,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         if adjoint:
             back = transposed(made, self._method, machine())
             turned = back.pack(WHERE, weight)
-            return lambda rows: back.run(turned, rows)
+            return lambda rows: back.run(turned, np.ascontiguousarray(rows))
         method = self._method
         if method == "auto":
             # By one sample, as everywhere, and without W.
@@ -546,11 +546,15 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
             packed = matrix.packer(made, plan)(weight, np.zeros(channels, made.dtype))
             held = self._held[adjoint] = made.dtype, packed
         W, product = held[1], matrix.runner(made, plan)
+        if batch_fits := made.batch > 1 and made.batch % plan.tile.width == 0:
+            product = matrix.columns_runner(made, plan)
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
-            y = np.empty((made.batch, plan.rows), made.dtype)
-            product(W, rows.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
-            return y
+            # Vectors side by side are as SciPy's callers have them, and as W takes them.
+            columns = np.ascontiguousarray(rows.T) if batch_fits else np.ascontiguousarray(rows)
+            y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
+            product(W, columns.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
+            return y.T if batch_fits else y
 
         return run
 

@@ -17,6 +17,8 @@ FIELDS = (
     "y_start", "y_sample", "y_pixel", "y_filter", "y_row",
     # which axis of a sample runs faster, for the order of W's columns
     "column_first", "channel_before_row", "channel_before_column",
+    # the axes of its rows, fastest first; how far back a row of the same pattern is, and by how much moved
+    "row_axis", "column_axis", "filter_axis", "moves_column", "back", "shift", "scale",
     # weight by filter, row, column, channel; after ``w_filters`` of them a step of ``w_group`` more
     "w_start", "w_filters", "w_group", "w_filter", "w_row", "w_column", "w_channel",
     # padded columns that show the input's own columns in order

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 from numba import prange
 
 from triconv.kernels import loops
 from triconv.kernels.addresses import address
-from triconv.kernels.simd import Tile, columns_tile
+from triconv.kernels.simd import Tile, sparse_tile
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
@@ -18,18 +19,25 @@ from triconv.runtime.jit import Kernel, int64s, reads, writes
 def assemble(dtype: str, index: str) -> Kernel:
     """Write every row of W: the entries of ``k_m``, each in the column of the pixel that it multiplies.
 
-    An axis comes as five tables: of each row how many columns it has and where its pairs start; of each
+    Rows run over three axes, fastest first, of which the sums of the lengths of their rows so far come as
+    ``fast``, ``middle`` and ``slow``. The axes of pixels come as six tables: of each row how many columns it
+    has and where its pairs start, whether its pattern is that of the row ``back`` before it, moved; of each
     pair the column, the tap and the column's rank. Taps of the same column are added up.
     """
 
     def assemble(
+        fast,
+        middle,
+        slow,
         high,
         row_starts,
+        row_moved,
         rows,
         row_taps,
         row_ranks,
         wide,
         column_starts,
+        column_moved,
         columns,
         column_taps,
         column_ranks,
@@ -43,42 +51,64 @@ def assemble(dtype: str, index: str) -> Kernel:
     ):
         for worker in prange(workers):
             p = loops[0]
-            total = p.out_height * p.out_width * p.filters
+            n_fast, n_middle = fast.size - 1, middle.size - 1
+            total = n_fast * n_middle * (slow.size - 1)
             deep, x_channel, w_channel = p.group_channels, p.x_channel, p.w_channel
             task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
-                for n in range(task * p.rows, min((task + 1) * p.rows, total)):
-                    i = n // p.y_row % p.out_height
-                    j = n // p.y_pixel % p.out_width
-                    group, m = divmod(n // p.y_filter % p.filters, p.group_filters)
-                    row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
-                    column_step = (1 if p.column_first else high[i]) * (
-                        deep if p.channel_before_column else 1
-                    )
-                    channel_step = (1 if p.channel_before_row else high[i]) * (
-                        1 if p.channel_before_column else wide[j]
-                    )
-                    start = indptr[n]
-                    for entry in range(start, indptr[n + 1]):
-                        data[entry] = 0
-                    first = group * deep * x_channel
-                    filter_start = group * p.w_group + m * p.w_filter
-                    for a in range(row_starts[i], row_starts[i + 1]):
-                        for b in range(column_starts[j], column_starts[j + 1]):
-                            rank = start + row_ranks[a] * row_step + column_ranks[b] * column_step
-                            place = first + rows[a] * p.x_row + columns[b] * p.x_column
-                            tap = filter_start + row_taps[a] * p.w_row + column_taps[b] * p.w_column
-                            for c in range(deep):
-                                indices[rank + c * channel_step] = place + c * x_channel
-                                data[rank + c * channel_step] += weight[tap + c * w_channel]
+                first = task * p.rows
+                c, a = divmod(first, n_fast)
+                c, b = divmod(c, n_middle)
+                start = fast[a] * (middle[b + 1] - middle[b]) + fast[-1] * middle[b]
+                start = deep * (start * (slow[c + 1] - slow[c]) + fast[-1] * middle[-1] * slow[c])
+                for n in range(first, min(first + p.rows, total)):
+                    i = a if p.row_axis == 0 else b if p.row_axis == 1 else c
+                    j = a if p.column_axis == 0 else b if p.column_axis == 1 else c
+                    m = a if p.filter_axis == 0 else b if p.filter_axis == 1 else c
+                    length = deep * high[i] * wide[j]
+                    indptr[n] = start
+                    back = n - p.back
+                    if back >= first and (column_moved[j] if p.moves_column else row_moved[i]):
+                        source = indptr[back]
+                        for entry in range(length):
+                            indices[start + entry] = indices[source + entry] + p.shift
+                        for entry in range(length):
+                            data[start + entry] = data[source + entry]
+                    else:
+                        group = m // p.group_filters
+                        row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
+                        column_step = (1 if p.column_first else high[i]) * (
+                            deep if p.channel_before_column else 1
+                        )
+                        channel_step = (1 if p.channel_before_row else high[i]) * (
+                            1 if p.channel_before_column else wide[j]
+                        )
+                        for entry in range(start, start + length):
+                            data[entry] = 0
+                        channel = group * deep * x_channel
+                        taps = group * p.w_group + (m - group * p.group_filters) * p.w_filter
+                        for y in range(row_starts[i], row_starts[i + 1]):
+                            for x in range(column_starts[j], column_starts[j + 1]):
+                                rank = start + row_ranks[y] * row_step + column_ranks[x] * column_step
+                                place = channel + rows[y] * p.x_row + columns[x] * p.x_column
+                                tap = taps + row_taps[y] * p.w_row + column_taps[x] * p.w_column
+                                for d in range(deep):
+                                    indices[rank + d * channel_step] = place + d * x_channel
+                                    data[rank + d * channel_step] += weight[tap + d * w_channel]
+                    start += length
+                    a += 1
+                    if a == n_fast:
+                        a, b = 0, b + 1
+                    if b == n_middle:
+                        b, c = 0, c + 1
                 task = take(counters, worker, workers, p.tasks)
 
     entry, integer = np.dtype(dtype), np.dtype(index)
     return Kernel(
         f"assemble_{dtype}_{index}",
         assemble,
-        *(int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, int64s, reads(entry)),
-        *(writes(integer), writes(integer), writes(entry), loops.TYPE),
+        *([int64s] * 15),
+        *(reads(entry), writes(integer), writes(integer), writes(entry), loops.TYPE),
     )
 
 
@@ -107,39 +137,53 @@ def interleave(dtype: str, width: int) -> Kernel:
 
 
 @functools.cache
-def product(tile: Tile, index: str) -> Kernel:
-    """``W X + b`` for as many interleaved samples as the tile is wide: an entry of W is read once for all."""
-    integer = np.dtype(index)
-    micro = columns_tile(tile, 8 * integer.itemsize)
-    width = tile.width
+def product(tile: Tile, index: str, shared: bool) -> Kernel:
+    """``W X + b`` for as many interleaved samples as the tile is wide: an entry of W is read once for all.
 
-    def product(x, indptr, indices, data, bias, y, loops, first, samples, counters, workers):
+    Rows are taken as many at a time as the tile has, where they are of one length; ``shared`` ones, which
+    are filters at one pixel, have the same columns too.
+    """
+    integer = np.dtype(index)
+    single = replace(tile, rows=1)
+    several, one = (sparse_tile(each, 8 * integer.itemsize, shared) for each in (tile, single))
+    count = tile.rows
+
+    def product(x, indptr, indices, data, bias, y, loops, at, row_step, step, samples, counters, workers):
         for worker in prange(workers):
             p = loops[0]
             total = indptr.shape[0] - 1
             task = take(counters, worker, workers, p.tasks)
             while task < p.tasks:
-                for n in range(task * p.rows, min((task + 1) * p.rows, total)):
-                    start = indptr[n]
-                    micro(
-                        address(x, 0),
-                        address(indices, start),
-                        indptr[n + 1] - start,
-                        width,
-                        address(data, start),
-                        address(bias, n // p.y_filter % p.filters),
-                        address(y, first * total + n),
-                        1,
-                        samples,
-                        1,
-                        total,
+                n, last = task * p.rows, min((task + 1) * p.rows, total)
+                while n < last:
+                    start, length = indptr[n], indptr[n + 1] - indptr[n]
+                    alike = n + count <= last
+                    if alike and not shared:
+                        for row in range(n + 1, n + count):
+                            alike = alike and indptr[row + 1] - indptr[row] == length
+                    m = n // p.y_filter % p.filters if p.filters > 1 else 0
+                    # Rows side by side are of several filters, or of one.
+                    filters = p.y_filter == 1 and p.filters > 1
+                    apart = 1 if filters else 0
+                    left = (
+                        p.filters - m if filters else total if p.filters == 1 else p.y_filter - n % p.y_filter
                     )
+                    begin, there, entries = address(x, 0), address(indices, start), address(data, start)
+                    to, bias_at, scale = address(y, at + n * row_step), address(bias, m), p.scale
+                    if alike and count <= left:
+                        several(
+                            begin, scale, there, length, entries, bias_at, apart, to, samples, row_step, step
+                        )
+                        n += count
+                    else:
+                        one(begin, scale, there, length, entries, bias_at, 0, to, samples, row_step, step)
+                        n += 1
                 task = take(counters, worker, workers, p.tasks)
 
     entry = np.dtype(tile.dtype)
     return Kernel(
-        f"product_{tile}_{index}",
+        f"product_{tile}_{index}{'_shared' * shared}",
         product,
         *(reads(entry), reads(integer), reads(integer), reads(entry), reads(entry)),
-        *(writes(entry), loops.TYPE, loops.INTEGER, loops.INTEGER),
+        *(writes(entry), loops.TYPE, *([loops.INTEGER] * 4)),
     )

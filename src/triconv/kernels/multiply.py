@@ -64,7 +64,7 @@ def wrapped(tile: Tile) -> Any:
 @functools.cache
 def columns(tile: Tile) -> Any:
     """Vectors over pixels: ``lines`` of ``length`` pixels that lie side by side."""
-    micro = columns_tile(tile, 64)
+    micro = columns_tile(tile)
     n_filters, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
@@ -80,7 +80,6 @@ def columns(tile: Tile) -> Any:
                         data + (begin + column) * size,
                         address(steps, 0),
                         p.steps,
-                        1,
                         address(weight, block * p.block_size),
                         address(bias, block * n_filters),
                         address(y, at + line * p.y_row + column * p.y_pixel + m * p.y_filter),

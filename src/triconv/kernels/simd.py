@@ -9,7 +9,8 @@ reduction adds products onto them:
 tile           rows                 vectors over                 a[p, k] is
 ============== ==================== ============================ =======================
 `channels_tile` pixels              output channels              one pixel, broadcast
-`columns_tile` filters              pixels, or for W samples     one weight, broadcast
+`columns_tile` filters              pixels                       one weight, broadcast
+`sparse_tile`  rows of W            samples                      one entry, broadcast
 `rows_tile`    output rows          pixels                       one weight, broadcast
 flat           output rows          pixels and channels alike    a vector of weights
 `depth_tile`   pixels               channels of small groups     a vector of weights
@@ -165,10 +166,10 @@ class Emitter:
             for p in range(self.tile.rows):
                 self.b.store(start, self.acc[p][q][0])
 
-    def start_rows(self, bias: Any, apart: int) -> None:
+    def start_rows(self, bias: Any, apart: Any) -> None:
         """Start each row from one bias, ``apart`` elements from the last row's."""
         for p in range(self.tile.rows):
-            real, *imaginary = self.broadcast(self.b.gep(bias, [integer(p * apart)]))
+            real, *imaginary = self.broadcast(self.b.gep(bias, [self.b.mul(apart, integer(p))]))
             start = self.interleave(real, imaginary[0]) if imaginary else real
             for q in range(self.tile.vectors):
                 self.b.store(start, self.acc[p][q][0])
@@ -375,28 +376,26 @@ def channels_tile(tile: Tile, wrapped: bool) -> Any:
 
 
 @functools.cache
-def columns_tile(tile: Tile, index_bits: int) -> Any:
-    """A tile of ``rows`` filters x ``width`` pixels, or samples.
+def columns_tile(tile: Tile) -> Any:
+    """A tile of ``rows`` filters x ``width`` pixels.
 
     The kernel's arguments, addresses unless said otherwise: ``data`` of the tile's first pixel; ``taps``,
-    where in data each step of the reduction reads (integers of ``index_bits``, counted in ``scale``
-    elements); their number; ``weight``, packed ``[k][rows]``; ``bias``; ``out``; how many filters and
-    pixels count; the strides of ``out`` between filters and between pixels, in elements.
+    where in data each step of the reduction reads (int64); their number; ``weight``, packed ``[k][rows]``;
+    ``bias``; ``out``; how many filters and pixels count; the strides of ``out`` between filters and
+    between pixels, in elements.
     """
-    index = ir.IntType(index_bits)
 
     @intrinsic
-    def columns(context, data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step):
+    def columns(context, data, taps, n_taps, weight, bias, out, rows, width, row_step, step):
         def codegen(context, b, signature, arguments):
-            data, taps, n_taps, scale, weight, bias, out, rows, width, row_step, step = arguments
+            data, taps, n_taps, weight, bias, out, rows, width, row_step, step = arguments
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
-            taps = emit.pointer(taps, index)
-            emit.start_rows(bias, 1)
+            taps = emit.pointer(taps, INT)
+            emit.start_rows(bias, integer(1))
             with cgutils.for_range(b, n_taps) as loop:
                 tap = b.load(b.gep(taps, [loop.index]))
-                tap = tap if index_bits == 64 else b.sext(tap, INT)
-                here = b.gep(data, [b.mul(tap, scale)])
+                here = b.gep(data, [tap])
                 vectors = emit.load_vectors(here)
                 weights = b.gep(weight, [b.mul(loop.index, integer(tile.rows))])
                 for p in range(tile.rows):
@@ -406,9 +405,48 @@ def columns_tile(tile: Tile, index_bits: int) -> Any:
             emit.store(out, rows, width, row_step, step)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 11), codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return columns
+
+
+@functools.cache
+def sparse_tile(tile: Tile, index_bits: int, shared: bool) -> Any:
+    """A tile of ``rows`` rows of W, all of one length, x ``width`` samples.
+
+    The kernel's arguments, addresses unless said otherwise: ``data`` of the samples, interleaved, and how
+    many of them there are; ``indices``, the column of each entry, in elements of ``index_bits``; how many
+    entries a row has; ``entries``, row after row; ``bias``, and its elements from row to row; ``out``; how
+    many samples count; the strides of ``out`` between rows and between samples, in elements. ``shared``
+    rows have the columns of the first one.
+    """
+    index = ir.IntType(index_bits)
+
+    @intrinsic
+    def sparse(context, data, scale, indices, length, entries, bias, bias_step, out, width, row_step, step):
+        def codegen(context, b, signature, arguments):
+            data, scale, indices, length, entries, bias, bias_step, out, *extent = arguments
+            emit = Emitter(b, tile)
+            data, entries, bias, out = (emit.pointer(value) for value in (data, entries, bias, out))
+            indices = emit.pointer(indices, index)
+            emit.start_rows(bias, bias_step)
+            starts = [b.mul(length, integer(p)) for p in range(tile.rows)]
+            with cgutils.for_range(b, length) as loop:
+                for p, start in enumerate(starts):
+                    at = b.add(start, loop.index)
+                    if p == 0 or not shared:
+                        column = b.load(b.gep(indices, [at]))
+                        column = column if index_bits == 64 else b.sext(column, INT)
+                        vectors = emit.load_vectors(b.gep(data, [b.mul(column, scale)]))
+                    parts = emit.broadcast(b.gep(entries, [at]))
+                    for q, vector in enumerate(vectors):
+                        emit.add_product(p, q, parts, vector)
+            emit.store(out, integer(tile.rows), *extent)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11), codegen
+
+    return sparse
 
 
 @functools.cache
@@ -436,7 +474,7 @@ def rows_tile(tile: Tile, flat: bool) -> Any:
             if flat:
                 emit.start_columns(bias)
             else:
-                emit.start_rows(bias, 0)
+                emit.start_rows(bias, integer(0))
             wide = tile.width if flat else 1
             size = integer(tile.kernel * wide)
             with cgutils.for_range(b, height) as loop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from triconv.runtime.machine import Machine
 INT32_MOST = 2**31 - 1  # the largest number that an int32 index of W can hold
 ASSEMBLY = 4  # cycles to write an entry of W
 ENTRIES = 1 << 14  # entries of W that one task reads, about
+ROWS = (8, 4, 2, 1)  # rows of W that a tile takes: one alone waits 4 cycles for each of its sums
 
 
 class CSR(NamedTuple):
@@ -42,6 +44,9 @@ class Pairs(NamedTuple):
     columns: NDArray[np.int64]
     taps: NDArray[np.int64]
     ranks: NDArray[np.int64]  # of a column among those of its row
+    moved: NDArray[Any]  # whether a row has the pairs of the one ``back`` before it, columns moved on
+    back: int
+    step: int  # columns by which they are moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Schedule:
     columns: int
     task_rows: int
     tile: Tile
+    shared: bool  # rows of a tile have the same columns
 
 
 def schedule(
@@ -76,12 +82,17 @@ def schedule(
     columns = shape[0] * shape[1] * shape[2]
     index = "int32" if max(total, rows, columns) <= INT32_MOST else "int64"
     lanes, _ = common.lanes_of(problem.dtype, machine)
-    block = problem.batch > 1
-    tile = Tile(problem.dtype.name, lanes if block else 1, 1, 2 if block else 1, machine.fma)
+    filters = (g.in_channels if transposed else g.out_channels) // g.groups
+    shared = order == "C" and problem.layout == "NHWC" and filters > 1
+    across = 1 if problem.batch <= lanes else 2
+    lanes, across = (lanes, across) if problem.batch > 1 else (1, 1)
+    at_once = max(count for count in ROWS if filters % count == 0) if shared else ROWS[1]
+    tile = Tile(problem.dtype.name, lanes, at_once, across, machine.fma)
     task_rows = max(1, ENTRIES // g.patch_size)
     if transposed:
         rows, columns = columns, rows
-    return Schedule(index, order, padded, transposed, total, rows, columns, task_rows, tile)
+    task_rows = common.rounded(task_rows, at_once)
+    return Schedule(index, order, padded, transposed, total, rows, columns, task_rows, tile, shared)
 
 
 def cost(problem: Problem, plan: Schedule) -> Cost:
@@ -120,7 +131,8 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The records that the kernels read: one for W's rows, one for the pixels that are interleaved."""
     shape, _ = ends(problem, plan)
     filters = {"filters": shape[2], "y_filter": raveled(problem, shape, plan.order)[2]}
-    rows = loops.record(**filters, rows=plan.task_rows, tasks=-(-plan.rows // plan.task_rows))
+    tasks = -(-plan.rows // plan.task_rows)
+    rows = loops.record(**filters, rows=plan.task_rows, tasks=tasks, scale=plan.tile.width)
     pixels = loops.record(x_sample=plan.columns, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
     return rows, pixels
 
@@ -129,7 +141,7 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
     """A function of W that multiplies it with each sample of flat, contiguous ``x`` into ``y``."""
     rows, pixels = tables(problem, plan)
     width = plan.tile.width
-    product = kernels.product(plan.tile, plan.index)
+    product = kernels.product(plan.tile, plan.index, plan.shared)
     interleave = kernels.interleave(problem.dtype.name, width)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
@@ -138,7 +150,25 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
             samples = min(width, problem.batch - first)
             if width > 1:
                 interleave(workers, x, data, pixels, first, samples)
-            product(workers, data, *packed.weight, packed.bias, y, rows, first, samples)
+            at, step = first * plan.rows, plan.rows if width > 1 else 1
+            product(workers, data, *packed.weight, packed.bias, y, rows, at, 1, step, samples)
+
+    return run
+
+
+def columns_runner(problem: Problem, plan: Schedule) -> Callable[[Packed, Any, Any, int], None]:
+    """A function of W that multiplies it with all columns of a contiguous matrix, into another.
+
+    There are as many columns as samples in the problem, a multiple of the tile's width.
+    """
+    rows, _ = tables(problem, plan)
+    rows["scale"] = count = problem.batch
+    product = kernels.product(plan.tile, plan.index, plan.shared)
+    width = plan.tile.width
+
+    def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
+        for first in range(0, count, width):
+            product(workers, x[first:], *packed.weight, packed.bias, y, rows, first, count, 1, width)
 
     return run
 
@@ -181,7 +211,14 @@ def pairs(
     starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))])
     counts = np.bincount(row[fresh], minlength=size)
     ranks = np.cumsum(fresh) - 1 - np.concatenate([[0], np.cumsum(counts)])[row]
-    return Pairs(counts, starts, column, tap, ranks)
+    back, step = (axis.stride, 1) if transposed else (1, axis.stride)
+    lengths = np.diff(starts)
+    alike = lengths == np.concatenate([np.full(min(back, size), -1), lengths[:-back]])
+    ours = np.flatnonzero(alike[row])
+    there = ours - starts[row[ours]] + starts[row[ours] - back]
+    same = (tap[ours] == tap[there]) & (column[ours] == column[there] + step)
+    moved = alike & (np.bincount(row[ours][same], minlength=size) == lengths)
+    return Pairs(counts, starts, column, tap, ranks, moved, back, step)
 
 
 def raveled(problem: Problem, shape: Shape, order: str) -> tuple[int, int, int]:
@@ -217,11 +254,14 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     rows, columns = ends(problem, plan)
     strides, out = (raveled(problem, shape, plan.order) for shape in (columns, rows))
     depth = columns[2] // g.groups
-    indptr = np.zeros(plan.rows + 1, index)
-    lengths = h.counts[:, None, None] * w.counts[:, None] * np.full(rows[2], depth)
-    if problem.layout == "NCHW":
-        lengths = lengths.transpose(2, 0, 1)
-    np.cumsum(lengths.ravel(plan.order), out=indptr[1:])
+    order = sorted(range(3), key=lambda axis: out[axis])
+    lengths = [h.counts, w.counts, np.ones(rows[2], np.int64)]
+    sums = [np.concatenate([[0], np.cumsum(lengths[axis])]) for axis in order]
+    # The rows before a row along the axis of pixels that runs faster are still in the cache.
+    moves_column = out[1] < out[0]
+    along, axis = (w, 1) if moves_column else (h, 0)
+    indptr = np.empty(plan.rows + 1, index)
+    indptr[-1] = plan.entries
     indices = np.empty(plan.entries, index)
     data = np.empty(plan.entries, problem.dtype)
     taps = problem.tapped()
@@ -229,9 +269,12 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     if plan.transposed:
         taps = taps._replace(filter=taps.channel, channel=taps.filter)
     record = loops.record(
-        out_height=rows[0],
-        out_width=rows[1],
-        filters=rows[2],
+        row_axis=order.index(0),
+        column_axis=order.index(1),
+        filter_axis=order.index(2),
+        moves_column=moves_column,
+        back=along.back * out[axis],
+        shift=along.step * strides[axis],
         group_filters=rows[2] // g.groups,
         group_channels=depth,
         w_group=group,
@@ -240,7 +283,6 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
         w_column=taps.column,
         w_channel=taps.channel,
         **dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True)),
-        **dict(zip(("y_row", "y_pixel", "y_filter"), out, strict=True)),
         rows=plan.task_rows,
         tasks=-(-plan.rows // plan.task_rows),
         column_first=strides[1] < strides[0],
@@ -251,10 +293,16 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     filters = np.ascontiguousarray(weight, problem.dtype).reshape(-1)
     kernel(
         workers,
-        *(common.flat(table) for axis in (h, w) for table in axis),
+        *(common.flat(table) for table in sums),
+        *(common.flat(table) for pairs in (h, w) for table in tables_of(pairs)),
         *(filters, indptr, indices, data, record),
     )
     return CSR(indptr, indices, data)
+
+
+def tables_of(axis: Pairs) -> tuple[NDArray[Any], ...]:
+    """The tables of an axis in the kernel's order."""
+    return axis.counts, axis.starts, axis.moved, axis.columns, axis.taps, axis.ranks
 
 
 def ends(problem: Problem, plan: Schedule) -> tuple[Shape, Shape]:
