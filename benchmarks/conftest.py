@@ -47,4 +47,8 @@ def pytest_benchmark_update_machine_info(machine_info):
     machine_info["target"] = machine().cpu_name
     machine_info["cores"] = os.cpu_count()
     machine_info["python"] = platform.python_version()
-    machine_info["peers"] = {name: peer.version if peer.installed else None for name, peer in PEERS.items()}
+    machine_info["peers"] = {
+        name: peer.version if peer.installed else None
+        for name, peer in PEERS.items()
+        if peer.task == "convolution"
+    }

@@ -33,6 +33,7 @@ class Contender:
     module: str
     package: str
     make: Callable[[Problem, np.ndarray, np.ndarray], tuple[Callable[[], Any], Callable[[Any], np.ndarray]]]
+    task: str = "convolution"
 
     @property
     def installed(self):
@@ -56,11 +57,11 @@ OURS: dict[str, Contender] = {}
 PEERS: dict[str, Contender] = {}
 
 
-def contender(registry, name, module="triconv", package=None):
+def contender(registry, name, module="triconv", package=None, task="convolution"):
     """Enter a function into a registry."""
 
     def enter(make):
-        registry[name] = Contender(name, module, package or module, make)
+        registry[name] = Contender(name, module, package or module, make, task)
         return make
 
     return enter
@@ -101,6 +102,24 @@ def unplanned(problem, x, weight):
     return lambda: triconv.conv2d(x, weight, **keywords), as_is
 
 
+def gradient_of(problem, weight):
+    """What comes back from the output: the same for all."""
+    shape = (problem.batch, *problem.geometry.output_shape)
+    return np.random.default_rng(1).standard_normal(shape).astype(weight.dtype)
+
+
+@contender(OURS, "triconv conv2d_input_grad", task="inputs")
+def input_grad(problem, x, weight):
+    grad, keywords = gradient_of(problem, weight), problem.keywords
+    return lambda: triconv.conv2d_input_grad(grad, weight, x.shape, **keywords), as_is
+
+
+@contender(OURS, "triconv conv2d_weight_grad", task="weights")
+def weight_grad(problem, x, weight):
+    grad, keywords = gradient_of(problem, weight), problem.keywords
+    return lambda: triconv.conv2d_weight_grad(grad, x, problem.kernel, **keywords), as_is
+
+
 # --- frameworks -------------------------------------------------------------------------------------
 
 
@@ -130,6 +149,32 @@ contender(PEERS, "PyTorch", "torch")(functools.partial(torch_call, memory_format
 contender(PEERS, "PyTorch channels last", "torch")(
     functools.partial(torch_call, memory_format="channels_last")
 )
+
+
+def torch_gradient(problem, x, weight, memory_format, task):
+    import torch
+
+    torch.set_num_threads(THREADS)
+    pads = problem.geometry.pads
+    grad, x, weight = (
+        torch.from_numpy(channels_first(a)).contiguous(memory_format=getattr(torch, memory_format))
+        for a in (gradient_of(problem, weight), x, weight)
+    )
+    settings = list(problem.stride), [before for before, _ in pads], list(problem.dilation)
+    wanted = [task == "inputs", task == "weights", False]
+
+    def call():
+        return torch.ops.aten.convolution_backward(
+            grad, x, weight, None, *settings, False, [0, 0], problem.groups, wanted
+        )[wanted.index(True)]
+
+    return call, lambda y: np.moveaxis(y.numpy(), 1, -1)
+
+
+for task in ("inputs", "weights"):
+    for title, memory_format in (("", "contiguous_format"), (" channels last", "channels_last")):
+        make = functools.partial(torch_gradient, memory_format=memory_format, task=task)
+        contender(PEERS, f"PyTorch{title}, gradient of {task}", "torch", task=task)(make)
 
 
 def only_float32(problem):

@@ -220,6 +220,25 @@ GROUPED = """
     ih56 ic96 oc96 kh3 ph2 dh2 g96 "depthwise 3x3 dilation 2, 96"
 """
 
+GRADIENTS = """
+    ih224 ic3 oc64 kh7 sh2 ph3 "resnet50: 7x7 stride 2"
+    ih56 ic64 oc64 kh3 ph1 "resnet50: conv2 3x3"
+    ih56 ic64 oc256 "resnet50: conv2 1x1 out"
+    ih56 ic128 oc128 kh3 sh2 ph1 "resnet50: conv3 3x3 stride 2"
+    ih28 ic128 oc128 kh3 ph1 "resnet50: conv3 3x3"
+    ih14 ic256 oc256 kh3 ph1 "resnet50: conv4 3x3"
+    ih7 ic512 oc512 kh3 ph1 "resnet50: conv5 3x3"
+    ih112 ic128 oc128 kh3 ph1 "vgg: conv2_2"
+    n8 ih28 ic128 oc128 kh3 ph1 "a batch of 8, 3x3"
+    n32 ih14 ic256 oc64 "a batch of 32, 1x1"
+    ih57 iw43 ic37 oc53 kh3 ph1 "odd counts, 3x3"
+    ih64 ic96 oc96 kh3 sh3 ph1 "stride 3"
+    ih56 ic64 oc64 kh3 ph2 dh2 "dilation 2, 3x3"
+    ih28 ic256 oc256 kh3 ph1 g8 "groups of 32, 3x3"
+    ih112 ic64 oc64 kh3 ph1 g64 "depthwise 3x3, 64"
+    ih512 oc8 kh5 ph2 "gray, bank of 8, 5x5"
+"""
+
 TINY = """
     ih8 ic3 oc4 kh3 "8x8x3 to 4, 3x3"
     ih8 ic3 oc8 kh3 ph1 "8x8x3 to 8, 3x3"
@@ -240,6 +259,13 @@ class Suite:
     mean: float  # the same, as a geometric mean
     # Which of our ways to call is held against which peers; no peers named means all of them.
     duels: tuple[tuple[str, tuple[str, ...]], ...] = (("triconv plan", ()),)
+    task: str = "convolution"  # what the contenders do
+
+
+def gradients(of: str, ours: str, dtype: str, least: float, mean: float) -> Suite:
+    """The suite of a gradient, against PyTorch's."""
+    question = f"Gradients of {of}, float{dtype[1:]}"
+    return Suite(question, parse_all(GRADIENTS, dtype), least, mean, duels=((ours, ()),), task=of)
 
 
 SUITES = {
@@ -259,4 +285,8 @@ SUITES = {
             ("triconv conv2d", ("PyTorch", "PyTorch channels last")),
         ),
     ),
+    "input32": gradients("inputs", "triconv conv2d_input_grad", "f32", 0.8, 1.0),
+    "input64": gradients("inputs", "triconv conv2d_input_grad", "f64", 1.5, 2.2),
+    "weight32": gradients("weights", "triconv conv2d_weight_grad", "f32", 0.8, 1.0),
+    "weight64": gradients("weights", "triconv conv2d_weight_grad", "f64", 1.5, 2.2),
 }

@@ -13,7 +13,8 @@ def test_contest(benchmark, contest, effort):
     ways = [ours for ours, _ in SUITES[name].duels]
     ours, expected = OURS[ways[0]].prepare(problem, x, weight)
     others, unable = {}, {}
-    for contender in [*(OURS[way] for way in ways[1:]), *PEERS.values()]:
+    peers = [peer for peer in PEERS.values() if peer.task == SUITES[name].task]
+    for contender in [*(OURS[way] for way in ways[1:]), *peers]:
         try:
             others[contender.name], y = contender.prepare(problem, x, weight)
         except UnableError as reason:
