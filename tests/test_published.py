@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from strategies import METHODS
 
-from triconv import ConvGeometry, conv2d, conv_matrix, im2col, pad
+from triconv import ConvGeometry, col2im, conv2d, conv_matrix, conv_transpose2d, im2col, pad
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -122,6 +122,86 @@ def test_published_convolution(name, method):
     assert_array_equal(last, result[None, :, :, None])
     first = conv2d(x[None, None], weight[None, None], method=method, layout="NCHW", **keywords)
     assert_array_equal(first, result[None, None])
+
+
+# The ONNX standard's operator ConvTranspose: the tests that its documentation shows as examples.
+TRANSPOSED = {
+    "convtranspose": (
+        grid(3, 3),
+        ones_3x3,
+        {},
+        "0 1 3 3 2 \n 3 8 15 12 7 \n 9 21 36 27 15 \n 9 20 33 24 13 \n 6 13 21 15 8",
+    ),
+    "convtranspose_group_2, the second": (
+        grid(3, 3) + 9,
+        ones_3x3,
+        {},
+        "9 19 30 21 11 \n 21 44 69 48 25 \n 36 75 117 81 42 \n 27 56 87 60 31 \n 15 31 48 33 17",
+    ),
+    "convtranspose_pads": (
+        grid(3, 3),
+        ones_3x3,
+        {"stride": (3, 2), "padding": (1, 2)},
+        "1 1 3 \n 1 1 3 \n 7 4 9 \n 7 4 9 \n 7 4 9 \n 13 7 15 \n 13 7 15",
+    ),
+    "convtranspose_dilations": (
+        image("3 8 1 \n 9 5 7 \n 3 2 6"),
+        image("7 2 \n 1 9"),
+        {"dilation": 2},
+        "21 56 13 16 2 \n 63 35 67 10 14 \n 24 22 76 76 21 \n 9 5 88 45 63 \n 3 2 33 18 54",
+    ),
+    "convtranspose_autopad_same": (
+        grid(3, 3),
+        ones_3x3,
+        {"stride": 2, "padding": ((0, 1), (0, 1))},
+        """0 0 1 1 3 2 \n 0 0 1 1 3 2 \n 3 3 8 5 12 7
+        3 3 7 4 9 5 \n 9 9 20 11 24 13 \n 6 6 13 7 15 8""",
+    ),
+}
+
+# The same of its operator Col2Im: blocks, each a column, and what they add up to.
+FOLDED = {
+    "col2im": (
+        "1 6 11 16 21 \n 2 7 12 17 22 \n 3 8 13 18 23 \n 4 9 14 19 24 \n 5 0 15 20 25",
+        (1, 5),
+        {},
+        "1 2 3 4 5 \n 6 7 8 9 0 \n 11 12 13 14 15 \n 16 17 18 19 20 \n 21 22 23 24 25",
+    ),
+    "col2im_strides": (
+        """0 0 0 0 \n 1 1 1 1 \n 1 1 1 1 \n 1 1 1 1 \n 0 0 0 0 \n 0 0 0 0 \n 0 0 0 0 \n 1 1 1 1
+        0 0 0 0""",
+        (3, 3),
+        {"stride": 2},
+        "0 1 1 1 1 \n 1 0 1 0 0 \n 0 2 1 2 1 \n 1 0 1 0 0 \n 0 1 0 1 0",
+    ),
+    "col2im_dilations": (
+        "1 5 9 13 17 \n 2 6 10 14 18 \n 3 7 11 15 19 \n 4 8 12 16 20",
+        (2, 2),
+        {"dilation": (1, 5)},
+        "1 0 0 0 0 2 \n 8 0 0 0 0 10 \n 16 0 0 0 0 18 \n 24 0 0 0 0 26 \n 32 0 0 0 0 34 \n 19 0 0 0 0 20",
+    ),
+}
+
+
+@each_method
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_published_transposed_convolution(name, method):
+    x, weight, keywords, result = TRANSPOSED[name]
+    assert_array_equal(conv_transpose2d(x, weight, method=method, **keywords), image(result))
+    twice = np.stack([weight, weight])[None]
+    first = conv_transpose2d(x[None, None], twice, method=method, layout="NCHW", **keywords)
+    assert_array_equal(first, np.stack([image(result)] * 2)[None])
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_published_sums_of_blocks(name):
+    blocks, kernel, keywords, result = FOLDED[name]
+    # There a block is read row by row, here column by column.
+    cols = image(blocks).reshape(*kernel, -1).transpose(2, 1, 0).reshape(-1, kernel[0] * kernel[1])
+    result = image(result)
+    assert_array_equal(col2im(cols, result.shape, kernel, **keywords), result)
+    if name == "col2im":  # whose blocks do not overlap
+        assert_array_equal(im2col(result, kernel), cols)
 
 
 @each_method
