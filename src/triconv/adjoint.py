@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.axis import Axis
+from triconv.axis import Axis, Phase
 from triconv.geometry import ConvGeometry
 from triconv.kernels import fold, loops
 from triconv.methods import METHODS, common, matrix
@@ -48,15 +48,17 @@ class Transposed:
             self._matrix = matrix.schedule(problem, machine, transposed=True)
             self._parts = [part(problem, name, self._matrix)]
             return
-        axes = g.axes
+        axes = g.axes[0].plain(), g.axes[1].plain()
         if problem.mode != "zeros" and g.pads != ((0, 0), (0, 0)):
             axes = unpadded(axes[0]), unpadded(axes[1])
             self._shape = (problem.batch * axes[0].size * axes[1].size * g.in_channels,)
             self._fold = folder(problem)
-        phases = list(phased(problem, axes))
-        self._whole = None not in phases
+        phases = [list(axis.phases()) for axis in axes]
+        self._whole = all(
+            len(held) == min(axis.stride, axis.size) for held, axis in zip(phases, axes, strict=True)
+        )
         self._parts = [
-            part(phase, name, METHODS[name].schedule(phase, machine)) for phase in phases if phase is not None
+            part(each, name, METHODS[name].schedule(each, machine)) for each in phased(problem, axes, phases)
         ]
 
     @property
@@ -106,16 +108,13 @@ def unpadded(axis: Axis) -> Axis:
     return replace(axis, size=axis.padded, before=0, after=0)
 
 
-def phased(problem: Problem, axes: tuple[Axis, Axis]) -> Iterator[Problem | None]:
-    """The convolutions that make the transpose; None for pixels that no output reads."""
+def phased(problem: Problem, axes: tuple[Axis, Axis], phases: list[list[Phase]]) -> Iterator[Problem]:
+    """The convolutions that make the transpose."""
     g = problem.geometry
     sample, row, column, channel = problem.strides(axes[0].size, axes[1].size, g.in_channels)
     taps = problem.tapped()
     dense = axes[0].stride == axes[1].stride == 1
-    for h, w in itertools.product(*(list(axis.phases()) for axis in axes)):
-        if h.axis is None or w.axis is None:
-            yield None
-            continue
+    for h, w in itertools.product(*phases):
         place = Place(
             h.first * row + w.first * column,
             *(sample, axes[0].stride * row, axes[1].stride * column, channel),

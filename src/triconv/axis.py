@@ -109,29 +109,27 @@ class Axis:
 
         With ``r + before = i s + u d``, input positions of one remainder mod ``s`` see every
         ``s / gcd(s, d)``-th tap, and outputs ``d / gcd(s, d)`` apart; later taps see earlier outputs.
+        Remainders that no tap reaches are left out.
         """
         common = math.gcd(self.stride, self.dilation)
         step, dilation = self.stride // common, self.dilation // common
-        for first in range(min(self.stride, self.size)):
-            a = first + self.before
-            taps = [u for u in range(min(step, self.kernel)) if (a - u * self.dilation) % self.stride == 0]
-            length = -(-(self.size - first) // self.stride)
-            if not taps:
-                yield Phase(first, length, None, 0, 0)
+        for tap in range(min(step, self.kernel)):
+            first = (tap * self.dilation - self.before) % self.stride
+            if first >= self.size:
                 continue
-            (tap,) = taps
             kernel = -(-(self.kernel - tap) // step)
-            before = (kernel - 1) * dilation - (a - tap * self.dilation) // self.stride
-            after = length - 1 + (kernel - 1) * dilation + 1 - before - self.out
+            output = (first + self.before - tap * self.dilation) // self.stride
+            before = (kernel - 1) * dilation - output
+            length = -(-(self.size - first) // self.stride)
+            after = length + (kernel - 1) * dilation - before - self.out
             axis = Axis(self.out, kernel, 1, dilation, before, after)
-            yield Phase(first, length, axis, tap + (kernel - 1) * step, -step)
+            yield Phase(first, axis, tap + (kernel - 1) * step, -step)
 
 
 class Phase(NamedTuple):
     """Every ``s``-th input position from ``first`` on: which convolution over the outputs makes it."""
 
     first: int
-    length: int
-    axis: Axis | None  # None where no output sees these positions
+    axis: Axis
     tap: int  # the tap that comes first
     step: int  # and the way to the next

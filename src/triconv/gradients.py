@@ -427,8 +427,9 @@ def transpose(
     where: str, made: Problem, method: Any, y: NDArray[Any], weight: NDArray[Any], bias: Any = None
 ) -> NDArray[Any]:
     """Apply the transpose of a problem's W to ``y``, and add a bias for each channel of its input."""
-    operator = transposed(made, arguments.choice(where, "method", method, NAMES), machine())
+    method = arguments.choice(where, "method", method, NAMES)
     require(where, made)
+    operator = transposed(made, method, machine())
     start = None
     if bias is not None:
         start = np.empty(made.geometry.in_channels, made.dtype)
@@ -440,10 +441,11 @@ def transpose(
 
 def require(where: str, made: Problem) -> None:
     """Refuse a result of the input's shape that would not fit."""
-    elements = made.batch
-    for size in made.geometry.input_shape:
-        elements *= size
-    memory.require(where, elements * made.dtype.itemsize, f"the result of shape {made.x_shape}")
+    g = made.geometry
+    # Padding that copies pixels is there until it is folded.
+    shape = g.input_shape if made.mode == "zeros" else g.padded_shape
+    size = made.batch * math.prod(shape) * made.dtype.itemsize
+    memory.require(where, size, f"the result of shape {made.x_shape}")
 
 
 def check_grad(where: str, name: str, y: NDArray[Any], made: Problem) -> None:

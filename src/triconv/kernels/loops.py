@@ -31,7 +31,7 @@ FIELDS = (
     # packed weights, and the split of the work into tasks
     "width", "block_size", "group_blocks", "chunk", "chunks", "pieces", "band_stays", "tasks",
     # the weights' gradient: how its matrix is cut, sums over parts of the pixels, what a worker holds
-    "row_blocks", "column_blocks", "row_step", "step", "depth", "size", "bands", "splits",
+    "row_blocks", "column_blocks", "row_step", "step", "depth", "more", "size", "bands", "splits",
     "grad_start", "held_start",
 )  # fmt: skip
 

@@ -276,13 +276,7 @@ class Emitter:
             if width is None:
                 b.store(value, place, align=self.scalar_bytes)
                 continue
-            left = b.sub(b.mul(width, integer(self.parts)), integer(q * self.count))
-            lanes = ir.VectorType(LANE, self.count)
-            limit = b.insert_element(
-                ir.Constant(lanes, ir.Undefined), b.trunc(left, LANE), ir.Constant(LANE, 0)
-            )
-            limit = b.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * self.count))
-            mask = b.icmp_signed("<", ir.Constant(lanes, list(range(self.count))), limit)
+            mask = self.counting(width, q)
             name = f"llvm.masked.store.v{self.count}f{8 * self.scalar_bytes}.p0"
             kind = ir.FunctionType(
                 ir.VoidType(),
@@ -290,6 +284,14 @@ class Emitter:
             )
             function = cgutils.get_or_insert_function(b.module, kind, name)
             b.call(function, [value, place, ir.Constant(LANE, self.scalar_bytes), mask])
+
+    def counting(self, width: Any, q: int) -> Any:
+        """Which places of vector ``q`` are among the first ``width`` elements."""
+        b, lanes = self.b, ir.VectorType(LANE, self.count)
+        left = b.sub(b.mul(width, integer(self.parts)), integer(q * self.count))
+        limit = b.insert_element(ir.Constant(lanes, ir.Undefined), b.trunc(left, LANE), ir.Constant(LANE, 0))
+        limit = b.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * self.count))
+        return b.icmp_signed("<", ir.Constant(lanes, list(range(self.count))), limit)
 
     def scatter(
         self, out: Any, values: list[list[Any]], rows: Any, width: Any, row_step: Any, step: Any
@@ -552,38 +554,55 @@ def outer_tile(tile: Tile, each: bool) -> Any:
     The kernel's arguments, addresses unless said otherwise: ``a``, whose elements are broadcast, with its
     elements from line to line, from pixel to pixel and, ``each``, from place to place, where they are
     vectors; ``b``, whose elements are vectors, with its elements from line to line and pixel to pixel; how
-    many lines, and pixels of a line; ``held``, where sums are kept between calls; whether they start here,
+    many lines, and pixels of a line; how many elements more a line has where pixels are vectors, others
+    counting as zeros; ``held``, where sums are kept between calls; whether they start here,
     and whether they end and go to ``out``; how many rows and columns count; the strides of ``out``
     between rows and between columns, in elements.
     """
 
     @intrinsic
     def outer(
-        context, a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels,
+        context, a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels, more,
         held, starts, ends, out, rows, width, row_step, step,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
-            a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels, *rest = arguments
+            a, a_line, a_pixel, a_place, b, b_line, b_pixel, lines, pixels, more, *rest = arguments
             held, starts, ends, out, *extent = rest
             emit = Emitter(builder, tile)
             a, b, held, out = (emit.pointer(value) for value in (a, b, held, out))
             zero = integer(0)
             with builder.if_then(builder.icmp_signed("==", starts, zero)):
                 emit.resume(held)
+
+            def add(numbers, vectors, masks):
+                for p in range(tile.rows):
+                    if each:
+                        seen = emit.load_vectors(builder.gep(numbers, [builder.mul(a_place, integer(p))]))
+                        if masks:
+                            nothing = ir.Constant(emit.vector, [0.0] * emit.count)
+                            seen = [builder.select(*pair, nothing) for pair in zip(masks, seen, strict=True)]
+                        factors = [emit.spread(vector) for vector in seen]
+                    else:
+                        factors = [emit.broadcast(builder.gep(numbers, [integer(p)]))] * tile.vectors
+                    for q, vector in enumerate(vectors):
+                        emit.add_product(p, q, factors[q], vector)
+
             with cgutils.for_range(builder, lines) as line:
                 a_here = builder.gep(a, [builder.mul(line.index, a_line)])
                 b_here = builder.gep(b, [builder.mul(line.index, b_line)])
                 with cgutils.for_range(builder, pixels) as pixel:
                     numbers = builder.gep(a_here, [builder.mul(pixel.index, a_pixel)])
-                    vectors = emit.load_vectors(builder.gep(b_here, [builder.mul(pixel.index, b_pixel)]))
-                    for p in range(tile.rows):
-                        if each:
-                            there = builder.gep(numbers, [builder.mul(a_place, integer(p))])
-                            factors = [emit.spread(vector) for vector in emit.load_vectors(there)]
-                        else:
-                            factors = [emit.broadcast(builder.gep(numbers, [integer(p)]))] * tile.vectors
-                        for q, vector in enumerate(vectors):
-                            emit.add_product(p, q, factors[q], vector)
+                    add(
+                        numbers,
+                        emit.load_vectors(builder.gep(b_here, [builder.mul(pixel.index, b_pixel)])),
+                        None,
+                    )
+                if each:
+                    # What the vector holds past the end is seen by no output, and may be no number.
+                    with builder.if_then(builder.icmp_signed(">", more, zero)):
+                        numbers = builder.gep(a_here, [builder.mul(pixels, a_pixel)])
+                        vectors = emit.load_vectors(builder.gep(b_here, [builder.mul(pixels, b_pixel)]))
+                        add(numbers, vectors, [emit.counting(more, q) for q in range(tile.vectors)])
             with builder.if_else(builder.icmp_signed("==", ends, zero)) as (later, now):
                 with later:
                     emit.keep(held)
@@ -591,6 +610,6 @@ def outer_tile(tile: Tile, each: bool) -> Any:
                     emit.store(out, *extent)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 17), codegen
+        return types.void(*[types.int64] * 18), codegen
 
     return outer

@@ -91,7 +91,7 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     else:
         row, lines, step, reach, grad_row = w.padded * pixel, h.out, h.stride, h.reach, w.out * of_grad
     if flat:
-        # Where a vector reaches past the end of a row it multiplies zeros.
+        # A vector may reach past the end of a row, where the gradient has zeros.
         row, grad_row = row + tile.width, common.rounded(grad_row, tile.width)
     rows = (BAND // size - (reach - step) * row) // (step * row + grad_row)
     fair = lines * max(1, problem.batch) * min(blocks, TASKS) // TASKS
@@ -252,7 +252,8 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
         product |= {"groups": 1, "row_step": plan.column_blocks * plan.tile.width, "step": 1}
     if plan.flat:
         width = plan.tile.width
-        product |= {"out_width": plan.grad_row // width, "data_pixel": width}
+        whole, more = divmod(w.out * g.in_channels, width)
+        product |= {"out_width": whole, "more": more, "data_pixel": width}
         wanted["data_pixel"] = width
     records = np.concatenate([loops.record(**each) for each in (seen, wanted, product)])
     tables = (*common.maps(problem), np.arange(w.padded) * plan.pixel_elements)
