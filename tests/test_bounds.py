@@ -23,6 +23,7 @@ SHORT = {
     "fewer rows, several channels": Problem((5, 164), (5, 5), 2, 2, padding=((0, 0), (1, 0)), groups=2),
     "a tile longer than a row": Problem((4, 8), (1, 3), 2, 2, 2, 0, 3, 2).of("complex64"),
     "a stride longer than the image": Problem((5, 5), (2, 2), 16, 16, (1, 10**6), groups=16).of("complex64"),
+    "one output of a border that goes on": Problem((5, 6), (3, 3), 2, 3, (9, 8), 3, 1, 1, "replicate"),
     "a vector longer than a pixel": Problem((10, 35), (3, 3), 5, 5, 1, ((0, 0), (0, 7)), 1, 5).of("float32"),
     "channels that fill no vector": Problem((9, 58), (3, 3), 40, 40, padding=((0, 0), (1, 0)), groups=40),
 }

@@ -48,8 +48,9 @@ class Transposed:
             self._matrix = matrix.schedule(problem, machine, transposed=True)
             self._parts = [part(problem, name, self._matrix)]
             return
-        axes = g.axes[0].plain(), g.axes[1].plain()
-        if problem.mode != "zeros" and g.pads != ((0, 0), (0, 0)):
+        problem = problem.plain()
+        axes = problem.axes
+        if problem.mode != "zeros" and problem.geometry.pads != ((0, 0), (0, 0)):
             axes = unpadded(axes[0]), unpadded(axes[1])
             self._shape = (problem.batch * axes[0].size * axes[1].size * g.in_channels,)
             self._fold = folder(problem)
