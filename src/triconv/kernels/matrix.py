@@ -10,8 +10,9 @@ from numba import prange
 
 from triconv.kernels import loops
 from triconv.kernels.addresses import address
-from triconv.kernels.simd import Tile, sparse_tile
+from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
+from triconv.kernels.tiles import sparse_tile
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from triconv.kernels.addresses import address
-from triconv.kernels.simd import Tile, channels_tile, columns_tile, depth_tile, rows_tile
+from triconv.kernels.simd import Tile
+from triconv.kernels.tiles import channels_tile, columns_tile, depth_tile, rows_tile
 from triconv.runtime.jit import inline
 
 

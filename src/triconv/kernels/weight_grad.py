@@ -1,6 +1,6 @@
 """The gradient of the weights: sums over pixels of an output's gradient times what the output saw.
 
-Both kernels go over bands of pixels, which are cut into ``splits`` that are summed apart, and over chunks of
+Work goes over bands of pixels, which are cut into ``splits`` that are summed apart, and over chunks of
 the result's tiles. ``loops`` holds three records: of the input, of the output's gradient, and of the product.
 """
 
@@ -14,8 +14,9 @@ from numba import prange
 
 from triconv.kernels import loops, pack
 from triconv.kernels.addresses import ALIGNED, address, clear
-from triconv.kernels.simd import Tile, outer_tile
+from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
+from triconv.kernels.tiles import outer_tile
 from triconv.runtime.jit import Kernel, inline, int64s, reads, writes
 
 
@@ -105,48 +106,48 @@ def each_product(tile: Tile) -> Any:
 
 
 @functools.cache
-def direct(tile: Tile, orientation: str) -> Kernel:
-    """Bands of rows of the input with their border, read where they lie for every tap."""
-    multiply = each_product(tile) if orientation == "each" else product(tile, orientation == "filters")
+def bands(tile: Tile) -> Any:
+    """Copies of a band of rows, of the input with its border and of the gradient; their lines and pixels."""
     band = pack.band(tile.dtype, tile.lanes)
-    size = np.dtype(tile.dtype).itemsize
 
-    def weight_grad(x, rows, columns, places, grad, lines, pixels, there, y, data, loops, counters, workers):
-        for worker in prange(workers):
-            p, q, r = loops[0], loops[1], loops[2]
-            start = worker * r.share + -address(data, 0) % ALIGNED // size
-            second = start + r.grad_start
-            clear(address(data, start), r.share * size)
-            task = take(counters, worker, workers, r.tasks)
-            while task < r.tasks:
-                split, chunk = divmod(task, r.chunks)
-                first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
-                begin = chunk * r.chunk
-                end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
-                to = split * r.size
-                held = address(data, start + r.held_start)
-                for piece in range(first, last):
-                    n, line = divmod(piece, r.pieces)
-                    line *= r.rows
-                    count = min(r.rows, p.out_height - line)
-                    height = (count - 1) * p.stride_height + (p.kernel_height - 1) * p.dilation_height + 1
-                    wide = (p.out_width - 1) * p.stride_width + (p.kernel_width - 1) * p.dilation_width + 1
-                    top, x_at, grad_at = line * p.stride_height, n * p.x_sample, n * q.x_sample
-                    band(data, start, x, x_at, rows, columns, places, top, height, 0, wide, p)
-                    band(data, second, grad, grad_at, lines, pixels, there, line, count, 0, p.out_width, q)
-                    seen, wanted = address(data, start), address(data, second)
-                    starts, ends = piece == first, piece == last - 1
-                    multiply(seen, wanted, count, r.out_width, held, starts, ends, y, to, begin, end, q, r)
-                task = take(counters, worker, workers, r.tasks)
+    @inline
+    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p, q, r):
+        n, line = divmod(piece, r.pieces)
+        line *= r.rows
+        count = min(r.rows, p.out_height - line)
+        height = (count - 1) * p.stride_height + (p.kernel_height - 1) * p.dilation_height + 1
+        wide = (p.out_width - 1) * p.stride_width + (p.kernel_width - 1) * p.dilation_width + 1
+        top = line * p.stride_height
+        band(data, start, x, n * p.x_sample, rows, columns, places, top, height, 0, wide, p)
+        band(data, second, grad, n * q.x_sample, lines, pixels, there, line, count, 0, p.out_width, q)
+        return count, r.out_width
 
-    return made(f"weight_grad_direct_{orientation}_{tile}", weight_grad, tile)
+    return fill
 
 
 @functools.cache
-def im2col(tile: Tile, orientation: str) -> Kernel:
-    """Blocks of patches, in which the taps of a filter lie side by side."""
-    multiply = product(tile, orientation == "filters")
-    band = pack.band(tile.dtype, tile.lanes)
+def blocks(tile: Tile) -> Any:
+    """The same of one block of patches, in which the taps of a filter lie side by side."""
+    band, patches = pack.band(tile.dtype, tile.lanes), pack.patches
+
+    @inline
+    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p, q, r):
+        n, first = divmod(piece, r.pieces)
+        first *= r.rows
+        count = min(r.rows, p.out_height * p.out_width - first)
+        step, row, column, channel = r.data_pixel, p.w_row, p.w_column, p.w_channel
+        patches(data, start, x, n * p.x_sample, rows, columns, first, count, step, row, column, channel, p)
+        band(data, second, grad, n * q.x_sample, lines, pixels, there, 0, 1, first, first + count, q)
+        return 1, count
+
+    return fill
+
+
+@functools.cache
+def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
+    """Loops over splits of the bands and chunks of the result's tiles, which share a band."""
+    fill = bands(tile) if form == "direct" else blocks(tile)
+    multiply = each_product(tile) if orientation == "each" else product(tile, orientation == "filters")
     size = np.dtype(tile.dtype).itemsize
 
     def weight_grad(x, rows, columns, places, grad, lines, pixels, there, y, data, loops, counters, workers):
@@ -164,28 +165,32 @@ def im2col(tile: Tile, orientation: str) -> Kernel:
                 to = split * r.size
                 held = address(data, start + r.held_start)
                 for piece in range(first, last):
-                    n, pixel = divmod(piece, r.pieces)
-                    pixel *= r.rows
-                    count = min(r.rows, p.out_height * p.out_width - pixel)
-                    x_at, grad_at = n * p.x_sample, n * q.x_sample
-                    step, row, column, channel = r.data_pixel, p.w_row, p.w_column, p.w_channel
-                    patches(data, start, x, x_at, rows, columns, pixel, count, step, row, column, channel, p)
-                    band(data, second, grad, grad_at, lines, pixels, there, 0, 1, pixel, pixel + count, q)
+                    count, length = fill(
+                        data,
+                        start,
+                        second,
+                        x,
+                        rows,
+                        columns,
+                        places,
+                        grad,
+                        lines,
+                        pixels,
+                        there,
+                        piece,
+                        p,
+                        q,
+                        r,
+                    )
                     seen, wanted = address(data, start), address(data, second)
                     starts, ends = piece == first, piece == last - 1
-                    multiply(seen, wanted, 1, count, held, starts, ends, y, to, begin, end, q, r)
+                    multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, q, r)
                 task = take(counters, worker, workers, r.tasks)
 
-    patches = pack.patches
-    return made(f"weight_grad_im2col_{orientation}_{tile}", weight_grad, tile)
-
-
-def made(name: str, function: Any, tile: Tile) -> Kernel:
-    """A kernel of this signature."""
     kind = np.dtype(tile.dtype)
     return Kernel(
-        name,
-        function,
+        f"weight_grad_{form}_{orientation}_{tile}",
+        weight_grad,
         *(reads(kind), int64s, int64s, int64s, reads(kind), int64s, int64s, int64s),
         *(writes(kind), writes(kind), loops.TYPE),
     )

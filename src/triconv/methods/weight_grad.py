@@ -260,7 +260,7 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
     records = np.concatenate([loops.record(**each) for each in (seen, wanted, product)])
     tables = (*common.maps(problem), np.arange(w.padded) * plan.pixel_elements)
     grad_tables = lines, pixels, pixels * plan.grad_pixel
-    kernel = getattr(kernels, plan.form)(plan.tile, plan.orientation)
+    kernel = kernels.kernel(plan.form, plan.tile, plan.orientation)
     total = kernels.total(dtype.name)
     sums = loops.record(splits=plan.splits, tasks=TASKS)
 
