@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from triconv import arguments, spectrum
-from triconv.adjoint import transposed
 from triconv.api import conv_matrix
-from triconv.geometry import ConvGeometry
-from triconv.methods import NAMES, common, matrix
-from triconv.plan import candidates, prepare
-from triconv.problem import Problem, Shape, problem
+from triconv.linear import Linear
+from triconv.methods import NAMES
+from triconv.problem import Shape, problem
 from triconv.runtime import memory
-from triconv.runtime.machine import machine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 WHERE = "ConvOperator"
-Run = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has no types here
@@ -75,7 +69,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
     columns of a matrix are run as one batch. What is computed has dtype
     ``numpy.result_type(A.dtype, x)``, in which it is also summed, so a float64 vector keeps its precision
     under float32 weights. ``A.T`` is the plain transpose and ``A.H`` the conjugate one. Packed weights are
-    kept for the last number of columns and the last dtype in each direction.
+    kept for the last four numbers of columns and dtypes, W for the last dtype in each direction.
 
     Operators can be pickled and used from many threads. The definition of W is that of A. K. Jain,
     "Fundamentals of Digital Image Processing" (1989), chapter 2, with channels and strides.
@@ -130,10 +124,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
             x_name="input_shape",
         )
         self._weight = np.array(filters, dtype, order="C")
-        self._ready: dict[bool, tuple[Any, Run]] = {}
-        self._held: dict[bool, tuple[Any, common.Packed]] = {}
-        if method == "matrix":
-            matrix.require(WHERE, self._problem, matrix.schedule(self._problem, machine()))
+        self._linear = Linear(WHERE, self._problem, self._weight, self._order, self._method)
         super().__init__(dtype, (math.prod(self.output_shape), math.prod(self.input_shape)))
 
     @property
@@ -473,16 +464,16 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
     # --- what SciPy calls ---------------------------------------------------------------------------
 
     def _matvec(self, x: Any) -> NDArray[Any]:
-        return self._apply(np.reshape(x, (1, -1)), adjoint=False)[0]
+        return self._linear.apply(np.reshape(x, (1, -1)))[0]
 
     def _rmatvec(self, x: Any) -> NDArray[Any]:
-        return self._apply(np.reshape(x, (1, -1)), adjoint=True)[0]
+        return self._linear.apply(np.reshape(x, (1, -1)), adjoint=True)[0]
 
     def _matmat(self, X: Any) -> NDArray[Any]:
-        return self._apply(X.T, adjoint=False).T
+        return self._linear.apply(X.T).T
 
     def _rmatmat(self, X: Any) -> NDArray[Any]:
-        return self._apply(X.T, adjoint=True).T
+        return self._linear.apply(X.T, adjoint=True).T
 
     def _transpose(self) -> LinearOperator:
         return super()._transpose() if self.dtype.kind == "c" else self._adjoint()
@@ -490,73 +481,6 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
     def __reduce__(self) -> tuple[Any, ...]:
         keywords = self._keywords() | {"order": self._order, "method": self._method}
         return functools.partial(type(self), **keywords), (self._weight, self.input_shape)
-
-    # --- how it is done -----------------------------------------------------------------------------
-
-    def _apply(self, vectors: Any, *, adjoint: bool) -> NDArray[Any]:
-        """Apply W, or its adjoint, to every row."""
-        rows = arguments.array(WHERE, "x", vectors)
-        dtype = arguments.computed(arguments.result_dtype(rows, self.dtype))
-        if dtype.kind == "c" and self.dtype.kind != "c":
-            parts = self._apply(np.concatenate([rows.real, rows.imag]), adjoint=adjoint)
-            whole = np.empty((len(rows), parts.shape[1]), dtype)
-            whole.real, whole.imag = parts[: len(rows)], parts[len(rows) :]
-            return whole
-        key = len(rows), dtype
-        ready = self._ready.get(adjoint)
-        if ready is None or ready[0] != key:
-            ready = self._ready[adjoint] = key, self._runner(adjoint, *key)
-        return ready[1](rows.astype(dtype, copy=False)).reshape(len(rows), self.shape[adjoint])
-
-    def _runner(self, adjoint: bool, batch: int, dtype: np.dtype[Any]) -> Run:
-        """A function of ``batch`` contiguous rows of a dtype that applies W, or its adjoint, to them."""
-        one = replace(self._problem, dtype=dtype, result=dtype)
-        weight = self._weight.conj() if adjoint and dtype.kind == "c" else self._weight
-        if self._order == "F":
-            one, weight = reversed_axes(one), weight.T if weight.ndim == 2 else weight.transpose(0, 3, 2, 1)
-        made = replace(one, batch=batch, x_shape=(batch, *one.x_shape), y_shape=(batch, *one.y_shape))
-        if self._method == "matrix":
-            return self._matrix_runner(adjoint, made, weight)
-        if adjoint:
-            back = transposed(made, self._method, machine())
-            turned = back.pack(WHERE, weight)
-            return lambda rows: back.run(turned, np.ascontiguousarray(rows))
-        method = self._method
-        if method == "auto":
-            # By one sample, as everywhere, and without W.
-            free = [each for each in candidates(one, machine()) if each.name != "matrix"]
-            method = min(free, key=lambda each: each.cost.cycles).name
-        prepared = prepare(made, method, machine())
-        packed = prepared.pack(WHERE, weight, None)
-
-        def run(rows: NDArray[Any]) -> NDArray[Any]:
-            y = np.empty(made.y_shape, dtype)
-            prepared.run(packed, rows, y)
-            return y
-
-        return run
-
-    def _matrix_runner(self, adjoint: bool, made: Problem, weight: NDArray[Any]) -> Run:
-        """The same by W, or its adjoint, which is kept for any number of rows."""
-        plan = matrix.schedule(made, machine(), transposed=adjoint)
-        held = self._held.get(adjoint)
-        if held is None or held[0] != made.dtype:
-            matrix.require(WHERE, made, plan)
-            channels = made.geometry.in_channels if adjoint else made.geometry.out_channels
-            packed = matrix.packer(made, plan)(weight, np.zeros(channels, made.dtype))
-            held = self._held[adjoint] = made.dtype, packed
-        W, product = held[1], matrix.runner(made, plan)
-        if batch_fits := made.batch > 1 and made.batch % plan.tile.width == 0:
-            product = matrix.columns_runner(made, plan)
-
-        def run(rows: NDArray[Any]) -> NDArray[Any]:
-            # Vectors side by side are as SciPy's callers have them, and as W takes them.
-            columns = np.ascontiguousarray(rows.T) if batch_fits else np.ascontiguousarray(rows)
-            y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
-            product(W, columns.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
-            return y.T if batch_fits else y
-
-        return run
 
     def _keywords(self) -> dict[str, Any]:
         p, g = self._problem, self._problem.geometry
@@ -575,26 +499,6 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         if vector.shape not in ((size,), (size, 1)):
             raise ValueError(f"{WHERE}.{name} expects shape ({size},), got {vector.shape}")
         return vector.reshape(shape, order=self._order)  # type: ignore[call-overload]
-
-
-def reversed_axes(problem: Problem) -> Problem:
-    """The problem that has the axes of all its samples in reverse: in C order what this is in F order.
-
-    Rows become columns, and the other layout's place is where the channels stand.
-    """
-    g = problem.geometry
-    geometry = ConvGeometry.from_axes(
-        "reversed", (g.axes[1], g.axes[0]), g.in_channels, g.out_channels, g.groups
-    )
-    weight = problem.weight_shape
-    return replace(
-        problem,
-        geometry=geometry,
-        layout="NCHW" if problem.layout == "NHWC" else "NHWC",
-        x_shape=problem.x_shape[::-1],
-        weight_shape=weight[::-1] if len(weight) == 2 else (weight[0], *weight[:0:-1]),
-        y_shape=problem.y_shape[::-1],
-    )
 
 
 def require_dense(where: str, shape: Shape, dtype: np.dtype[Any]) -> None:
