@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from numba import prange
 
 from triconv.kernels import loops
 from triconv.kernels.tasks import take
@@ -19,23 +18,22 @@ def kernel(dtype: str) -> Kernel:
     ``places`` of rows and of columns are offsets into ``data``; ``data_channel`` leads to the next channel.
     """
 
-    def fold(data, row_starts, rows, column_starts, columns, y, loops, counters, workers):
-        for worker in prange(workers):
-            p = loops[0]
-            height, width, channels = p.out_height, p.out_width, p.channels
+    def fold(worker, data, row_starts, rows, column_starts, columns, y, loops, counters, workers):
+        p = loops[0]
+        height, width, channels = p.out_height, p.out_width, p.channels
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            n, r = divmod(task, height)
+            for c in range(width):
+                to = n * p.y_sample + r * p.y_row + c * p.y_pixel
+                for channel in range(channels):
+                    y[to + channel * p.y_filter] = 0
+                for a in range(row_starts[r], row_starts[r + 1]):
+                    for b in range(column_starts[c], column_starts[c + 1]):
+                        source = n * p.x_sample + rows[a] + columns[b]
+                        for channel in range(channels):
+                            y[to + channel * p.y_filter] += data[source + channel * p.data_channel]
             task = take(counters, worker, workers, p.tasks)
-            while task < p.tasks:
-                n, r = divmod(task, height)
-                for c in range(width):
-                    to = n * p.y_sample + r * p.y_row + c * p.y_pixel
-                    for channel in range(channels):
-                        y[to + channel * p.y_filter] = 0
-                    for a in range(row_starts[r], row_starts[r + 1]):
-                        for b in range(column_starts[c], column_starts[c + 1]):
-                            source = n * p.x_sample + rows[a] + columns[b]
-                            for channel in range(channels):
-                                y[to + channel * p.y_filter] += data[source + channel * p.data_channel]
-                task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)
     return Kernel(

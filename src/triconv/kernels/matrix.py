@@ -6,7 +6,6 @@ import functools
 from dataclasses import replace
 
 import numpy as np
-from numba import prange
 
 from triconv.kernels import loops
 from triconv.kernels.addresses import address
@@ -27,6 +26,7 @@ def assemble(dtype: str, index: str) -> Kernel:
     """
 
     def assemble(
+        worker,
         fast,
         middle,
         slow,
@@ -50,59 +50,58 @@ def assemble(dtype: str, index: str) -> Kernel:
         counters,
         workers,
     ):
-        for worker in prange(workers):
-            p = loops[0]
-            n_fast, n_middle = fast.size - 1, middle.size - 1
-            total = n_fast * n_middle * (slow.size - 1)
-            deep, x_channel, w_channel = p.group_channels, p.x_channel, p.w_channel
+        p = loops[0]
+        n_fast, n_middle = fast.size - 1, middle.size - 1
+        total = n_fast * n_middle * (slow.size - 1)
+        deep, x_channel, w_channel = p.group_channels, p.x_channel, p.w_channel
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            first = task * p.rows
+            c, a = divmod(first, n_fast)
+            c, b = divmod(c, n_middle)
+            start = fast[a] * (middle[b + 1] - middle[b]) + fast[-1] * middle[b]
+            start = deep * (start * (slow[c + 1] - slow[c]) + fast[-1] * middle[-1] * slow[c])
+            for n in range(first, min(first + p.rows, total)):
+                i = a if p.row_axis == 0 else b if p.row_axis == 1 else c
+                j = a if p.column_axis == 0 else b if p.column_axis == 1 else c
+                m = a if p.filter_axis == 0 else b if p.filter_axis == 1 else c
+                length = deep * high[i] * wide[j]
+                indptr[n] = start
+                back = n - p.back
+                if back >= first and (column_moved[j] if p.moves_column else row_moved[i]):
+                    source = indptr[back]
+                    for entry in range(length):
+                        indices[start + entry] = indices[source + entry] + p.shift
+                    for entry in range(length):
+                        data[start + entry] = data[source + entry]
+                else:
+                    group = m // p.group_filters
+                    row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
+                    column_step = (1 if p.column_first else high[i]) * (
+                        deep if p.channel_before_column else 1
+                    )
+                    channel_step = (1 if p.channel_before_row else high[i]) * (
+                        1 if p.channel_before_column else wide[j]
+                    )
+                    for entry in range(start, start + length):
+                        data[entry] = 0
+                    channel = group * deep * x_channel
+                    taps = group * p.w_group + (m - group * p.group_filters) * p.w_filter
+                    for y in range(row_starts[i], row_starts[i + 1]):
+                        for x in range(column_starts[j], column_starts[j + 1]):
+                            rank = start + row_ranks[y] * row_step + column_ranks[x] * column_step
+                            place = channel + rows[y] * p.x_row + columns[x] * p.x_column
+                            tap = taps + row_taps[y] * p.w_row + column_taps[x] * p.w_column
+                            for d in range(deep):
+                                indices[rank + d * channel_step] = place + d * x_channel
+                                data[rank + d * channel_step] += weight[tap + d * w_channel]
+                start += length
+                a += 1
+                if a == n_fast:
+                    a, b = 0, b + 1
+                if b == n_middle:
+                    b, c = 0, c + 1
             task = take(counters, worker, workers, p.tasks)
-            while task < p.tasks:
-                first = task * p.rows
-                c, a = divmod(first, n_fast)
-                c, b = divmod(c, n_middle)
-                start = fast[a] * (middle[b + 1] - middle[b]) + fast[-1] * middle[b]
-                start = deep * (start * (slow[c + 1] - slow[c]) + fast[-1] * middle[-1] * slow[c])
-                for n in range(first, min(first + p.rows, total)):
-                    i = a if p.row_axis == 0 else b if p.row_axis == 1 else c
-                    j = a if p.column_axis == 0 else b if p.column_axis == 1 else c
-                    m = a if p.filter_axis == 0 else b if p.filter_axis == 1 else c
-                    length = deep * high[i] * wide[j]
-                    indptr[n] = start
-                    back = n - p.back
-                    if back >= first and (column_moved[j] if p.moves_column else row_moved[i]):
-                        source = indptr[back]
-                        for entry in range(length):
-                            indices[start + entry] = indices[source + entry] + p.shift
-                        for entry in range(length):
-                            data[start + entry] = data[source + entry]
-                    else:
-                        group = m // p.group_filters
-                        row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
-                        column_step = (1 if p.column_first else high[i]) * (
-                            deep if p.channel_before_column else 1
-                        )
-                        channel_step = (1 if p.channel_before_row else high[i]) * (
-                            1 if p.channel_before_column else wide[j]
-                        )
-                        for entry in range(start, start + length):
-                            data[entry] = 0
-                        channel = group * deep * x_channel
-                        taps = group * p.w_group + (m - group * p.group_filters) * p.w_filter
-                        for y in range(row_starts[i], row_starts[i + 1]):
-                            for x in range(column_starts[j], column_starts[j + 1]):
-                                rank = start + row_ranks[y] * row_step + column_ranks[x] * column_step
-                                place = channel + rows[y] * p.x_row + columns[x] * p.x_column
-                                tap = taps + row_taps[y] * p.w_row + column_taps[x] * p.w_column
-                                for d in range(deep):
-                                    indices[rank + d * channel_step] = place + d * x_channel
-                                    data[rank + d * channel_step] += weight[tap + d * w_channel]
-                    start += length
-                    a += 1
-                    if a == n_fast:
-                        a, b = 0, b + 1
-                    if b == n_middle:
-                        b, c = 0, c + 1
-                task = take(counters, worker, workers, p.tasks)
 
     entry, integer = np.dtype(dtype), np.dtype(index)
     return Kernel(
@@ -117,17 +116,16 @@ def assemble(dtype: str, index: str) -> Kernel:
 def interleave(dtype: str, width: int) -> Kernel:
     """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last."""
 
-    def interleave(x, data, loops, first, samples, counters, workers):
-        for worker in prange(workers):
-            p = loops[0]
+    def interleave(worker, x, data, loops, first, samples, counters, workers):
+        p = loops[0]
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            for n in range(task * p.rows, min((task + 1) * p.rows, p.x_sample)):
+                for s in range(samples):
+                    data[n * width + s] = x[(first + s) * p.x_sample + n]
+                for s in range(samples, width):
+                    data[n * width + s] = 0
             task = take(counters, worker, workers, p.tasks)
-            while task < p.tasks:
-                for n in range(task * p.rows, min((task + 1) * p.rows, p.x_sample)):
-                    for s in range(samples):
-                        data[n * width + s] = x[(first + s) * p.x_sample + n]
-                    for s in range(samples, width):
-                        data[n * width + s] = 0
-                task = take(counters, worker, workers, p.tasks)
 
     entry = np.dtype(dtype)
     return Kernel(
@@ -149,37 +147,35 @@ def product(tile: Tile, index: str, shared: bool) -> Kernel:
     several, one = (sparse_tile(each, 8 * integer.itemsize, shared) for each in (tile, single))
     count = tile.rows
 
-    def product(x, indptr, indices, data, bias, y, loops, at, row_step, step, samples, counters, workers):
-        for worker in prange(workers):
-            p = loops[0]
-            total = indptr.shape[0] - 1
+    def product(
+        worker, x, indptr, indices, data, bias, y, loops, at,
+        row_step, step, samples, counters, workers,
+    ):  # fmt: skip
+        p = loops[0]
+        total = indptr.shape[0] - 1
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            n, last = task * p.rows, min((task + 1) * p.rows, total)
+            while n < last:
+                start, length = indptr[n], indptr[n + 1] - indptr[n]
+                alike = n + count <= last
+                if alike and not shared:
+                    for row in range(n + 1, n + count):
+                        alike = alike and indptr[row + 1] - indptr[row] == length
+                m = n // p.y_filter % p.filters if p.filters > 1 else 0
+                # Rows side by side are of several filters, or of one.
+                filters = p.y_filter == 1 and p.filters > 1
+                apart = 1 if filters else 0
+                left = p.filters - m if filters else total if p.filters == 1 else p.y_filter - n % p.y_filter
+                begin, there, entries = address(x, 0), address(indices, start), address(data, start)
+                to, bias_at, scale = address(y, at + n * row_step), address(bias, m), p.scale
+                if alike and count <= left:
+                    several(begin, scale, there, length, entries, bias_at, apart, to, samples, row_step, step)
+                    n += count
+                else:
+                    one(begin, scale, there, length, entries, bias_at, 0, to, samples, row_step, step)
+                    n += 1
             task = take(counters, worker, workers, p.tasks)
-            while task < p.tasks:
-                n, last = task * p.rows, min((task + 1) * p.rows, total)
-                while n < last:
-                    start, length = indptr[n], indptr[n + 1] - indptr[n]
-                    alike = n + count <= last
-                    if alike and not shared:
-                        for row in range(n + 1, n + count):
-                            alike = alike and indptr[row + 1] - indptr[row] == length
-                    m = n // p.y_filter % p.filters if p.filters > 1 else 0
-                    # Rows side by side are of several filters, or of one.
-                    filters = p.y_filter == 1 and p.filters > 1
-                    apart = 1 if filters else 0
-                    left = (
-                        p.filters - m if filters else total if p.filters == 1 else p.y_filter - n % p.y_filter
-                    )
-                    begin, there, entries = address(x, 0), address(indices, start), address(data, start)
-                    to, bias_at, scale = address(y, at + n * row_step), address(bias, m), p.scale
-                    if alike and count <= left:
-                        several(
-                            begin, scale, there, length, entries, bias_at, apart, to, samples, row_step, step
-                        )
-                        n += count
-                    else:
-                        one(begin, scale, there, length, entries, bias_at, 0, to, samples, row_step, step)
-                        n += 1
-                task = take(counters, worker, workers, p.tasks)
 
     entry = np.dtype(tile.dtype)
     return Kernel(

@@ -11,7 +11,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from triconv.kernels import loops
 from triconv.kernels.addresses import address, clear, copy, strided_copy
@@ -181,44 +180,41 @@ def filters(dtype: str) -> Kernel:
     """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
     size = np.dtype(dtype).itemsize
 
-    def filters(weight, bias, packed, start, loops, counters, workers):
-        for worker in prange(workers):
-            p = loops[0]
-            blocks = p.groups * p.group_blocks
+    def filters(worker, weight, bias, packed, start, loops, counters, workers):
+        p = loops[0]
+        blocks = p.groups * p.group_blocks
+        block = take(counters, worker, workers, blocks)
+        while block < blocks:
+            group, part = divmod(block, p.group_blocks)
+            first = group * p.group_filters + part * p.width
+            count = min(p.width, p.group_filters - part * p.width)
+            # Filters that lie side by side, as those of a transposed convolution do, and in one group.
+            straight = p.w_filter == 1 and p.group_filters == p.w_filters
+            for lane in range(p.width):
+                start[block * p.width + lane] = bias[first + lane] if lane < count else 0
+            to = block * p.block_size
+            for u in range(p.kernel_height):
+                for v in range(p.kernel_width):
+                    tap = p.w_start + u * p.w_row + v * p.w_column
+                    if straight:
+                        tap += first + first // p.w_filters * p.w_group
+                        for c in range(p.group_channels):
+                            copy(address(packed, to), address(weight, tap + c * p.w_channel), count * size)
+                            for lane in range(count, p.width):
+                                packed[to + lane] = 0
+                            to += p.width
+                        continue
+                    for strip in range(0, p.group_channels, STRIP):
+                        depth = min(STRIP, p.group_channels - strip)
+                        for lane in range(p.width):
+                            source = tap + (first + lane) * p.w_filter
+                            if p.w_group:
+                                source += (first + lane) // p.w_filters * p.w_group
+                            for c in range(depth):
+                                at = source + (strip + c) * p.w_channel
+                                packed[to + c * p.width + lane] = weight[at] if lane < count else 0
+                        to += depth * p.width
             block = take(counters, worker, workers, blocks)
-            while block < blocks:
-                group, part = divmod(block, p.group_blocks)
-                first = group * p.group_filters + part * p.width
-                count = min(p.width, p.group_filters - part * p.width)
-                # Filters that lie side by side, as those of a transposed convolution do, and in one group.
-                straight = p.w_filter == 1 and p.group_filters == p.w_filters
-                for lane in range(p.width):
-                    start[block * p.width + lane] = bias[first + lane] if lane < count else 0
-                to = block * p.block_size
-                for u in range(p.kernel_height):
-                    for v in range(p.kernel_width):
-                        tap = p.w_start + u * p.w_row + v * p.w_column
-                        if straight:
-                            tap += first + first // p.w_filters * p.w_group
-                            for c in range(p.group_channels):
-                                copy(
-                                    address(packed, to), address(weight, tap + c * p.w_channel), count * size
-                                )
-                                for lane in range(count, p.width):
-                                    packed[to + lane] = 0
-                                to += p.width
-                            continue
-                        for strip in range(0, p.group_channels, STRIP):
-                            depth = min(STRIP, p.group_channels - strip)
-                            for lane in range(p.width):
-                                source = tap + (first + lane) * p.w_filter
-                                if p.w_group:
-                                    source += (first + lane) // p.w_filters * p.w_group
-                                for c in range(depth):
-                                    at = source + (strip + c) * p.w_channel
-                                    packed[to + c * p.width + lane] = weight[at] if lane < count else 0
-                            to += depth * p.width
-                block = take(counters, worker, workers, blocks)
 
     kind = np.dtype(dtype)
     return Kernel(

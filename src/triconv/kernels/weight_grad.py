@@ -10,7 +10,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from triconv.kernels import loops, pack
 from triconv.kernels.addresses import ALIGNED, address, clear
@@ -150,42 +149,44 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
     multiply = each_product(tile) if orientation == "each" else product(tile, orientation == "filters")
     size = np.dtype(tile.dtype).itemsize
 
-    def weight_grad(x, rows, columns, places, grad, lines, pixels, there, y, data, loops, counters, workers):
-        for worker in prange(workers):
-            p, q, r = loops[0], loops[1], loops[2]
-            start = worker * r.share + -address(data, 0) % ALIGNED // size
-            second = start + r.grad_start
-            clear(address(data, start), r.share * size)
+    def weight_grad(
+        worker, x, rows, columns, places, grad, lines, pixels, there,
+        y, data, loops, counters, workers,
+    ):  # fmt: skip
+        p, q, r = loops[0], loops[1], loops[2]
+        start = worker * r.share + -address(data, 0) % ALIGNED // size
+        second = start + r.grad_start
+        clear(address(data, start), r.share * size)
+        task = take(counters, worker, workers, r.tasks)
+        while task < r.tasks:
+            split, chunk = divmod(task, r.chunks)
+            first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
+            begin = chunk * r.chunk
+            end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
+            to = split * r.size
+            held = address(data, start + r.held_start)
+            for piece in range(first, last):
+                count, length = fill(
+                    data,
+                    start,
+                    second,
+                    x,
+                    rows,
+                    columns,
+                    places,
+                    grad,
+                    lines,
+                    pixels,
+                    there,
+                    piece,
+                    p,
+                    q,
+                    r,
+                )
+                seen, wanted = address(data, start), address(data, second)
+                starts, ends = piece == first, piece == last - 1
+                multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, q, r)
             task = take(counters, worker, workers, r.tasks)
-            while task < r.tasks:
-                split, chunk = divmod(task, r.chunks)
-                first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
-                begin = chunk * r.chunk
-                end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
-                to = split * r.size
-                held = address(data, start + r.held_start)
-                for piece in range(first, last):
-                    count, length = fill(
-                        data,
-                        start,
-                        second,
-                        x,
-                        rows,
-                        columns,
-                        places,
-                        grad,
-                        lines,
-                        pixels,
-                        there,
-                        piece,
-                        p,
-                        q,
-                        r,
-                    )
-                    seen, wanted = address(data, start), address(data, second)
-                    starts, ends = piece == first, piece == last - 1
-                    multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, q, r)
-                task = take(counters, worker, workers, r.tasks)
 
     kind = np.dtype(tile.dtype)
     return Kernel(
@@ -200,19 +201,18 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
 def total(dtype: str) -> Kernel:
     """Add up the sums over parts of the pixels, in order."""
 
-    def total(parts, y, loops, counters, workers):
-        for worker in prange(workers):
-            p = loops[0]
-            task = take(counters, worker, workers, p.tasks)
-            while task < p.tasks:
-                first, last = task * y.size // p.tasks, (task + 1) * y.size // p.tasks
+    def total(worker, parts, y, loops, counters, workers):
+        p = loops[0]
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            first, last = task * y.size // p.tasks, (task + 1) * y.size // p.tasks
+            for n in range(first, last):
+                y[n] = parts[n]
+            for split in range(1, p.splits):
+                start = split * y.size
                 for n in range(first, last):
-                    y[n] = parts[n]
-                for split in range(1, p.splits):
-                    start = split * y.size
-                    for n in range(first, last):
-                        y[n] += parts[start + n]
-                task = take(counters, worker, workers, p.tasks)
+                    y[n] += parts[start + n]
+            task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)
     return Kernel(f"weight_grad_total_{dtype}", total, reads(kind), writes(kind), loops.TYPE)

@@ -1,4 +1,4 @@
-"""The one place that names Numba's options: a function compiled twice, in parallel and serially."""
+"""The one place that names Numba's options: what a worker does, and the parallel loop over workers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
 
 from triconv.runtime import cache, threads
 
@@ -37,56 +39,96 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Kernel:
-    """Loops over arrays, compiled for one signature on first use.
+    """What one worker does, compiled for one signature on first use.
 
-    The last two arguments of every kernel are ``counters``, zeros of which each worker has a line of the
-    cache, and ``workers``, the trip count of its one parallel loop.
+    The first argument of every kernel is the worker's number. The last two are ``counters``, zeros of which
+    each worker has a line of the cache, and ``workers``, how many there are.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], *signature: Any) -> None:
         self.name = name
         self.function = function
-        self.signature = types.void(*signature, int64s, types.int64)
+        self.signature = types.void(types.int64, *signature, int64s, types.int64)
 
     def __call__(self, workers: int, *arrays: Any) -> None:
-        """Run with that many workers; one means the serial twin, in the calling thread."""
+        """Run that many workers: in Numba's threads, or, where none may run, in the calling one."""
         counters = np.zeros(workers * LINE, np.int64)
         if workers == 1:
-            self.serial(*arrays, counters, 1)
+            self.compiled(0, *arrays, counters, 1)
             return
         former = threads.enter(workers)
         if not former:
-            self.serial(*arrays, counters, workers)
+            for worker in range(workers):
+                self.compiled(worker, *arrays, counters, workers)
             return
         try:
-            self.parallel(*arrays, counters, workers)
+            self.launch(self.address, (*arrays, counters, workers), workers)
         finally:
             threads.leave(former)
 
     @functools.cached_property
-    def serial(self) -> Callable[..., Any]:
-        """The twin for small calls and for callers that are parallel already."""
-        return self._compiled(parallel=False)
+    def compiled(self) -> Any:
+        """The compiled function, one for all threads: its machine code goes with it."""
+        with global_compiler_lock:
+            if "compiled" not in vars(self):
+                vars(self)["compiled"] = compiled(self.name, self.function, self.signature)
+            return vars(self)["compiled"]
 
     @functools.cached_property
-    def parallel(self) -> Callable[..., Any]:
-        """The twin whose loop over workers runs in Numba's threads."""
-        return self._compiled(parallel=True)
+    def address(self) -> int:
+        """Where its machine code is, which `launcher` calls."""
+        result = self.compiled.overloads[self.signature.args]
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
-    def _compiled(self, **options: Any) -> Callable[..., Any]:
-        options |= OPTIONS
-        dispatcher = numba.njit(**options)(self.function)
-        dispatcher._cache = store = cache.Cache(self.name, options)
-        # Numba numbers the functions of a process from 1 and puts the numbers into its symbols, so the
-        # symbols of a kernel from disk could be those of another one compiled here, and its code be run
-        # instead. Each kernel numbers from a place of its own.
-        with global_compiler_lock:
-            numbers = FunctionIdentity._unique_ids
-            FunctionIdentity._unique_ids = itertools.count(store.number(self.signature))
-            try:
-                dispatcher.compile(self.signature)
-                # Else a writable array, which the signature takes too, would be compiled for anew.
-                dispatcher.disable_compile()
-            finally:
-                FunctionIdentity._unique_ids = numbers
-        return dispatcher
+    @functools.cached_property
+    def launch(self) -> Any:
+        """The parallel loop over workers."""
+        return launcher(self.signature.args)
+
+
+@functools.cache
+def launcher(signature: tuple[Any, ...]) -> Any:
+    """The parallel loop over workers, for every kernel of a signature: Numba takes long to compile these."""
+
+    @intrinsic
+    def call(context: Any, address: Any, worker: Any, arguments: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature_: Any, values: Any) -> Any:
+            address, worker, rest = values
+            convention = context.call_conv
+            pointer = builder.inttoptr(
+                address, convention.get_function_type(types.none, signature).as_pointer()
+            )
+            unpacked = [builder.extract_value(rest, n) for n in range(len(signature) - 1)]
+            status, _ = convention.call_function(builder, pointer, types.none, signature, [worker, *unpacked])
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, arguments), codegen
+
+    def launch(address: int, arguments: tuple[Any, ...], workers: int) -> None:
+        for worker in numba.prange(workers):
+            call(address, worker, arguments)
+
+    takes = types.void(types.int64, types.Tuple(signature[1:]), types.int64)
+    return compiled("launch", launch, takes, parallel=True)
+
+
+def compiled(name: str, function: Callable[..., Any], signature: Any, **options: Any) -> Any:
+    """Compile a function for one signature, or find it in the cache."""
+    options |= OPTIONS
+    dispatcher = numba.njit(**options)(function)
+    dispatcher._cache = store = cache.Cache(name, options)
+    # Numba numbers the functions of a process from 1 and puts the numbers into its symbols, so the
+    # symbols of a kernel from disk could be those of another one compiled here, and its code be run
+    # instead. Each kernel numbers from a place of its own.
+    with global_compiler_lock:
+        numbers = FunctionIdentity._unique_ids
+        FunctionIdentity._unique_ids = itertools.count(store.number(signature))
+        try:
+            dispatcher.compile(signature)
+            # Else a writable array, which the signature takes too, would be compiled for anew.
+            dispatcher.disable_compile()
+        finally:
+            FunctionIdentity._unique_ids = numbers
+    return dispatcher
