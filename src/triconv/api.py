@@ -20,7 +20,6 @@ from triconv.runtime.machine import machine
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-PLAIN = frozenset((int, str))  # types of keywords by which a call is found again
 PIXELS = 256  # patches that one task of im2col() copies
 
 
@@ -111,28 +110,14 @@ def conv2d(
     image = x if type(x) is np.ndarray else arguments.array(where, "x", x)
     filters = weight if type(weight) is np.ndarray else arguments.array(where, "weight", weight)
     start = bias if bias is None else arguments.bias_array(where, bias)
-    keywords = stride, padding, dilation, groups, padding_mode, layout, method
-    # Keywords that are equal and mean the same: 1 is also True and 1.0, which are refused.
-    same = PLAIN.issuperset(map(type, keywords)) or all(map(is_plain, keywords))
-    prepared = (known if same else known.__wrapped__)(
-        where, image.shape, image.dtype, filters.shape, filters.dtype, *signature(start), *keywords
+    prepared = arguments.recall(
+        known,
+        (where, image.shape, image.dtype, filters.shape, filters.dtype, *arguments.signature(start)),
+        (stride, padding, dilation, groups, padding_mode, layout, method),
     )
     y = prepared.result(where, out, (x, weight, bias, image, filters, start))
     prepared.run(prepared.pack(where, filters, start), image, y)
     return y
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a keyword is an int, a word, or a tuple of such."""
-    kind = type(value)
-    return kind in PLAIN or (kind is tuple and all(map(is_plain, value)))
-
-
-def signature(bias: Any) -> tuple[Shape | None, Any]:
-    """A bias's shape, and its dtype; for a plain Python number, which widens no dtype, its type."""
-    if bias is None:
-        return None, None
-    return (bias.shape, bias.dtype) if isinstance(bias, np.ndarray) else ((), type(bias))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -111,6 +111,33 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+# --- calls that are found again ---------------------------------------------------------------------
+
+PLAIN = frozenset((int, str))  # types of keywords by which a call is found again
+
+
+def recall(kept: Any, checked: tuple[Any, ...], keywords: tuple[Any, ...]) -> Any:
+    """Call a function that keeps its results, past these where a keyword may equal one of another meaning.
+
+    As 1 equals True and 1.0, which are refused.
+    """
+    same = PLAIN.issuperset(map(type, keywords)) or all(map(is_plain, keywords))
+    return (kept if same else kept.__wrapped__)(*checked, *keywords)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a keyword is an int, a word, or a tuple of such."""
+    kind = type(value)
+    return kind in PLAIN or (kind is tuple and all(map(is_plain, value)))
+
+
+def signature(bias: Any) -> tuple[tuple[int, ...] | None, Any]:
+    """A bias's shape, and its dtype; for a plain Python number, which widens no dtype, its type."""
+    if bias is None:
+        return None, None
+    return (bias.shape, bias.dtype) if isinstance(bias, np.ndarray) else ((), type(bias))
+
+
 # --- axes -------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.adjoint import folding, transposed
+from triconv.adjoint import Transposed, folding, transposed
 from triconv.axis import Axis
 from triconv.geometry import ConvGeometry
 from triconv.methods import NAMES, common, weight_grad
@@ -28,7 +28,7 @@ from triconv.problem import (
     unfiltered,
 )
 from triconv.runtime import memory
-from triconv.runtime.machine import Machine, machine
+from triconv.runtime.machine import machine
 
 
 def conv2d_input_grad(
@@ -92,22 +92,12 @@ def conv2d_input_grad(
     where = "conv2d_input_grad"
     y = arguments.array(where, "grad", grad)
     filters = arguments.array(where, "weight", weight)
-    made = problem(
-        where,
-        arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0),
-        filters.shape,
-        None,
-        arguments.result_dtype(y, filters),
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        padding_mode=padding_mode,
-        layout=layout,
-        x_name="input_shape",
+    operator = arguments.recall(
+        known_input_grad,
+        (where, y.shape, y.dtype, filters.shape, filters.dtype),
+        (input_shape, stride, padding, dilation, groups, padding_mode, layout, method),
     )
-    check_grad(where, "grad", y, made)
-    return transpose(where, made, method, y, filters.conj() if filters.dtype.kind == "c" else filters)
+    return transpose(where, operator, y, filters.conj() if filters.dtype.kind == "c" else filters)
 
 
 def conv2d_weight_grad(
@@ -171,49 +161,23 @@ def conv2d_weight_grad(
     where = "conv2d_weight_grad"
     y = arguments.array(where, "grad", grad)
     image = arguments.array(where, "x", x)
-    kernel = arguments.pair(where, "kernel_size", kernel_size)
-    groups = arguments.integer(where, "groups", groups, 1)
-    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
-    method = arguments.choice(where, "method", method, NAMES)
-    _, (_, _, channels) = image_shape(where, "x", image.shape, layout)
-    if image.ndim == 2 == y.ndim:
-        weight_shape: Shape = kernel
-    else:
-        _, (_, _, filters) = image_shape(where, "grad", y.shape, layout)
-        if channels % groups:
-            raise ValueError(
-                f"{where}: groups expects a divisor of the {channels} channels of x, got {groups}"
-            )
-        weight_shape = (filters, *in_layout(layout, *kernel, channels // groups))
-    made = problem(
-        where,
-        image.shape,
-        weight_shape,
-        None,
-        arguments.result_dtype(y, image),
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        padding_mode=padding_mode,
-        layout=layout,
+    made, run = arguments.recall(
+        known_weight_grad,
+        (where, y.shape, y.dtype, image.shape, image.dtype),
+        (kernel_size, stride, padding, dilation, groups, padding_mode, layout, method),
     )
-    check_grad(where, "grad", y, made)
-    memory.require(
-        where, math.prod(weight_shape) * made.dtype.itemsize, f"the result of shape {weight_shape}"
-    )
+    size = math.prod(made.weight_shape) * made.dtype.itemsize
+    memory.require(where, size, f"the result of shape {made.weight_shape}")
     # conj(sum of conj(G) x) is the sum of G conj(x).
     y = np.ascontiguousarray(y.conj() if y.dtype.kind == "c" else y, made.dtype)
     image = np.ascontiguousarray(image, made.dtype)
     if not made.batch:
-        return np.zeros(weight_shape, made.result)
-    if method == "matrix":
+        return np.zeros(made.weight_shape, made.result)
+    if run is None:
         w = weight_grad_by_matrix(where, made, y, image)
     else:
-        if method == "auto":
-            method = weight_grad.chosen(replace(made, batch=1), machine())
-        run = prepared_weight_grad(made, method, machine())
-        w = run(image.reshape(-1), y.reshape(-1), common.threads_for(made.flops)).reshape(weight_shape)
+        w = run(image.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
+    w = w.reshape(made.weight_shape)
     with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
         return (w.conj() if made.dtype.kind == "c" else w).astype(made.result, copy=False)
 
@@ -309,7 +273,9 @@ def conv_transpose2d(
         *(geometry, batch, "zeros", layout, arguments.computed(result), result),
         *(shape, filters.shape, y.shape),
     )
-    return transpose(where, made, method, y, filters, start)
+    require(where, made)
+    method = arguments.choice(where, "method", method, NAMES)
+    return transpose(where, transposed(made, method, machine()), y, filters, start)
 
 
 def col2im(
@@ -381,9 +347,92 @@ def col2im(
 
 
 @functools.lru_cache(maxsize=1024)
-def prepared_weight_grad(made: Problem, form: str, machine: Machine) -> Any:
-    """The runner of a form; kept, so that a second call finds it."""
-    return weight_grad.runner(made, weight_grad.schedule(made, machine, form))
+def known_input_grad(
+    where: str,
+    grad_shape: Shape,
+    grad_dtype: np.dtype[Any],
+    weight_shape: Shape,
+    weight_dtype: np.dtype[Any],
+    input_shape: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+    layout: Any,
+    method: Any,
+) -> Transposed:
+    """Check what `conv2d_input_grad` is told, and choose how it is computed; kept for a second call."""
+    method = arguments.choice(where, "method", method, NAMES)
+    made = problem(
+        where,
+        arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0),
+        weight_shape,
+        None,
+        arguments.result_dtype(grad_dtype, weight_dtype),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+        layout=layout,
+        x_name="input_shape",
+    )
+    check_grad(where, grad_shape, made)
+    require(where, made)
+    return transposed(made, method, machine())
+
+
+@functools.lru_cache(maxsize=1024)
+def known_weight_grad(
+    where: str,
+    grad_shape: Shape,
+    grad_dtype: np.dtype[Any],
+    x_shape: Shape,
+    x_dtype: np.dtype[Any],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+    layout: Any,
+    method: Any,
+) -> tuple[Problem, Any]:
+    """The same of `conv2d_weight_grad`: the problem and what runs it, None for the matrix."""
+    kernel = arguments.pair(where, "kernel_size", kernel_size)
+    groups = arguments.integer(where, "groups", groups, 1)
+    layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
+    method = arguments.choice(where, "method", method, NAMES)
+    _, (_, _, channels) = image_shape(where, "x", x_shape, layout)
+    if len(x_shape) == 2 == len(grad_shape):
+        weight_shape: Shape = kernel
+    else:
+        _, (_, _, filters) = image_shape(where, "grad", grad_shape, layout)
+        if channels % groups:
+            raise ValueError(
+                f"{where}: groups expects a divisor of the {channels} channels of x, got {groups}"
+            )
+        weight_shape = (filters, *in_layout(layout, *kernel, channels // groups))
+    made = problem(
+        where,
+        x_shape,
+        weight_shape,
+        None,
+        arguments.result_dtype(grad_dtype, x_dtype),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+        layout=layout,
+    )
+    check_grad(where, grad_shape, made)
+    if method == "matrix" or not made.batch:
+        return made, None
+    if method == "auto":
+        method = weight_grad.chosen(replace(made, batch=1), machine())
+    return made, weight_grad.runner(made, weight_grad.schedule(made, machine(), method))
 
 
 def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -424,12 +473,11 @@ def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray
 
 
 def transpose(
-    where: str, made: Problem, method: Any, y: NDArray[Any], weight: NDArray[Any], bias: Any = None
+    where: str, operator: Transposed, y: NDArray[Any], weight: NDArray[Any], bias: Any = None
 ) -> NDArray[Any]:
     """Apply the transpose of a problem's W to ``y``, and add a bias for each channel of its input."""
-    method = arguments.choice(where, "method", method, NAMES)
+    made = operator.problem
     require(where, made)
-    operator = transposed(made, method, machine())
     start = None
     if bias is not None:
         start = np.empty(made.geometry.in_channels, made.dtype)
@@ -448,10 +496,10 @@ def require(where: str, made: Problem) -> None:
     memory.require(where, size, f"the result of shape {made.x_shape}")
 
 
-def check_grad(where: str, name: str, y: NDArray[Any], made: Problem) -> None:
+def check_grad(where: str, shape: Shape, made: Problem) -> None:
     """Refuse a gradient that is not of the output's shape."""
-    if y.shape != made.y_shape:
-        raise ValueError(f"{where}: {name} expects the output's shape {made.y_shape}, got {y.shape}")
+    if shape != made.y_shape:
+        raise ValueError(f"{where}: grad expects the output's shape {made.y_shape}, got {shape}")
 
 
 def transposed_axes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +138,6 @@ def apart(channels: int, dtype: np.dtype[Any]) -> int:
     return channels if channels < LONG * line else (-(-channels // line) | 1) * line
 
 
-@functools.lru_cache(maxsize=1024)
 def chosen(problem: Problem, machine: Machine) -> str:
     """The form that is predicted to take fewer cycles a pixel."""
     g = problem.geometry
