@@ -19,7 +19,7 @@ demo: .venv/installed-plot
 	$(BIN)/triconv compare
 
 test: .venv/installed-test
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest --hypothesis-profile=ci
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --hypothesis-profile=ci
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
