@@ -57,6 +57,7 @@ def test_edge_problem_is_exact(name, method):
     check_exact(EDGE_PROBLEMS[name], method)
 
 
+@pytest.mark.long
 @each_method
 @given(problem=problems())
 def test_any_problem_is_exact(problem, method):

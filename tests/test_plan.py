@@ -1,5 +1,7 @@
 """ConvPlan: decided and packed once for one input shape, and then only called."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -34,6 +36,21 @@ def test_a_plan_gives_what_conv2d_gives(problem, method):
         assert again.dtype == y.dtype
         assert again.shape == y.shape
         assert again.tobytes() == y.tobytes()
+
+
+@each_method
+@pytest.mark.parametrize("bias", [None, 2, [1.0] * 6])
+def test_a_plan_can_be_pickled_and_copied(method, bias):
+    made, x, weight, _ = planned(PROBLEM, method)
+    made = (
+        plan(weight, x.shape, bias, method=method, **PROBLEM.keywords)
+        if bias != 2
+        else plan(np.ones((2, 2)), (3, 3), bias, method=method)
+    )
+    x = np.ones((3, 3)) if bias == 2 else x
+    for other in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made), copy.copy(made)):
+        assert_array_equal(other(x), made(x), strict=True)
+        assert other.explain() == made.explain()
 
 
 @each_method

@@ -16,6 +16,7 @@ from triconv.geometry import ConvGeometry
 from triconv.kernels import fold, loops
 from triconv.methods import METHODS, common, matrix
 from triconv.problem import Place, Problem, Taps
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
 
 
@@ -82,7 +83,8 @@ class Transposed:
             x += bias if p.layout == "NHWC" or x.ndim == 2 else bias[:, None, None]
         if p.batch:
             for part, weights in zip(self._parts, packed, strict=True):
-                part.run(weights, y.reshape(-1), x.reshape(-1), common.threads_for(part.flops))
+                workers = common.threads_for(part.flops)
+                interruptible(part.cycles, part.run, weights, y.reshape(-1), x.reshape(-1), workers)
         return x if self._fold is None else self._fold(x)
 
 
@@ -174,7 +176,8 @@ def folding(
 
     def run(data: NDArray[Any]) -> NDArray[Any]:
         x = np.empty(problem.x_shape, problem.dtype)
-        kernel(common.threads_for(data.size), data.reshape(-1), *flat, x.reshape(-1), record)
+        workers = common.threads_for(data.size)
+        interruptible(data.size, kernel, workers, data.reshape(-1), *flat, x.reshape(-1), record)
         return x
 
     return run

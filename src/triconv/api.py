@@ -15,6 +15,7 @@ from triconv.methods import NAMES, common, matrix
 from triconv.plan import Prepared, prepare
 from triconv.problem import Shape, check_weight, image_shape, problem, unfiltered
 from triconv.runtime import memory
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import machine
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ def im2col(
         )
         flat = np.ascontiguousarray(image, made.dtype).reshape(-1)
         kernel = patch_kernels.matrix(made.dtype.name)
-        kernel(common.threads_for(y.size), flat, *common.maps(made), y.reshape(-1), record)
+        workers = common.threads_for(y.size)
+        interruptible(y.size, kernel, workers, flat, *common.maps(made), y.reshape(-1), record)
     return y.astype(made.result, copy=False)
 
 

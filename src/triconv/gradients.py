@@ -28,6 +28,7 @@ from triconv.problem import (
     unfiltered,
 )
 from triconv.runtime import memory
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import machine
 
 
@@ -176,7 +177,8 @@ def conv2d_weight_grad(
     if run is None:
         w = weight_grad_by_matrix(where, made, y, image)
     else:
-        w = run(image.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
+        workers = common.threads_for(made.flops)
+        w = interruptible(made.flops / 8, run, image.reshape(-1), y.reshape(-1), workers)
     w = w.reshape(made.weight_shape)
     with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
         return (w.conj() if made.dtype.kind == "c" else w).astype(made.result, copy=False)

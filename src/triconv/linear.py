@@ -16,6 +16,7 @@ from triconv.geometry import ConvGeometry
 from triconv.methods import common, matrix
 from triconv.plan import candidates, prepare
 from triconv.problem import Problem
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import machine
 
 KEPT = 4  # counts and dtypes of vectors, in both directions, for which packed weights are kept
@@ -103,7 +104,8 @@ class Linear:
             # Vectors side by side are as SciPy's callers have them, and as W takes them.
             columns = np.ascontiguousarray(rows.T) if batch_fits else np.ascontiguousarray(rows)
             y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
-            product(W, columns.reshape(-1), y.reshape(-1), common.threads_for(made.flops))
+            workers = common.threads_for(made.flops)
+            interruptible(plan.entries * made.batch, product, W, columns.reshape(-1), y.reshape(-1), workers)
             return y.T if batch_fits else y
 
         return run

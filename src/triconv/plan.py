@@ -15,6 +15,7 @@ from triconv.geometry import ConvGeometry
 from triconv.methods import METHODS, NAMES, common, matrix
 from triconv.problem import Problem, problem
 from triconv.runtime import memory
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine, machine
 from triconv.runtime.memory import human
 
@@ -36,6 +37,7 @@ class Prepared:
         self.schedule = schedule
         self.module = METHODS[name]
         self.flops = problem.flops
+        self.cycles = self.module.cost(problem, schedule).cycles
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
         self._pack = self.module.packer(problem.plain(), schedule)
         self._run = self.module.runner(problem.plain(), schedule)
@@ -59,7 +61,8 @@ class Prepared:
         if x.dtype != p.dtype or not x.flags.c_contiguous:
             x = np.ascontiguousarray(x, p.dtype)
         whole = y if y.dtype == p.dtype and y.flags.c_contiguous else np.empty(p.y_shape, p.dtype)
-        self._run(packed, x.reshape(-1), whole.reshape(-1), common.threads_for(self.flops))
+        workers = common.threads_for(self.flops)
+        interruptible(self.cycles, self._run, packed, x.reshape(-1), whole.reshape(-1), workers)
         if whole is not y:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
                 y[...] = whole
@@ -99,7 +102,8 @@ class ConvPlan:
     """A convolution with its method, schedule and packed weights settled; made by `plan`.
 
     Callable from many threads at once. Holds a packed copy of weights and bias of its own, so later
-    changes to the arrays it was made from do not reach it.
+    changes to the arrays it was made from do not reach it. Can be pickled: what is pickled is a plain copy,
+    which is held too, and packed again where it is read.
 
     Attributes
     ----------
@@ -124,9 +128,10 @@ class ConvPlan:
     np.float32(8.0)
     """
 
-    def __init__(self, prepared: Prepared, packed: common.Packed, asked: str) -> None:
+    def __init__(self, prepared: Prepared, weight: NDArray[Any], bias: Any, asked: str) -> None:
         self._prepared = prepared
-        self._packed = packed
+        self._packed = prepared.pack("plan", weight, bias)
+        self._given = weight, bias
         self._asked = asked
 
     @property
@@ -224,9 +229,17 @@ class ConvPlan:
         lines.append(f"schedule: {self._prepared.module.explain(p, self._prepared.schedule)}")
         return "\n".join(lines)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpickled, (self._prepared.problem, self.method, self._asked, *self._given)
+
     def __repr__(self) -> str:
         p = self._prepared.problem
         return f"<ConvPlan {self.method} {p.x_shape} -> {p.y_shape} {p.result}>"
+
+
+def unpickled(problem: Problem, method: str, asked: str, weight: NDArray[Any], bias: Any) -> ConvPlan:
+    """A plan of the same method, with weights packed as this machine reads them."""
+    return ConvPlan(prepare(problem, method, machine()), weight, bias, asked)
 
 
 def plan(
@@ -310,4 +323,4 @@ def plan(
         x_name="input_shape",
     )
     prepared = prepare(made, asked, machine())
-    return ConvPlan(prepared, prepared.pack(where, filters, start), asked)
+    return ConvPlan(prepared, filters.copy(), start.copy() if isinstance(start, np.ndarray) else start, asked)

@@ -16,7 +16,8 @@ from triconv.kernels.addresses import ALIGNED, address, clear
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.kernels.tiles import outer_tile
-from triconv.runtime.jit import Kernel, inline, int64s, reads, writes
+from triconv.runtime.interrupts import STOPPED
+from triconv.runtime.jit import LINE, Kernel, inline, int64s, reads, writes
 
 
 @functools.cache
@@ -186,6 +187,8 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
                 seen, wanted = address(data, start), address(data, second)
                 starts, ends = piece == first, piece == last - 1
                 multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, q, r)
+                if counters[worker * LINE] >= STOPPED:
+                    break
             task = take(counters, worker, workers, r.tasks)
 
     kind = np.dtype(tile.dtype)

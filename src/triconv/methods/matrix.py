@@ -17,6 +17,7 @@ from triconv.methods import common
 from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem, Shape
 from triconv.runtime import memory
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
 
 INT32_MOST = 2**31 - 1  # the largest number that an int32 index of W can hold
@@ -291,7 +292,9 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     )
     kernel = kernels.assemble(problem.dtype.name, plan.index)
     filters = np.ascontiguousarray(weight, problem.dtype).reshape(-1)
-    kernel(
+    interruptible(
+        ASSEMBLY * plan.entries,
+        kernel,
         workers,
         *(common.flat(table) for table in sums),
         *(common.flat(table) for pairs in (h, w) for table in tables_of(pairs)),

@@ -15,7 +15,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from triconv.runtime import cache, threads
+from triconv.runtime import cache, interrupts, threads
 
 LINE = 8  # int64s in a line of the cache: counters that lie further apart do not disturb each other
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -51,15 +51,15 @@ class Kernel:
         self.signature = types.void(types.int64, *signature, int64s, types.int64)
 
     def __call__(self, workers: int, *arrays: Any) -> None:
-        """Run that many workers: in Numba's threads, or, where none may run, in the calling one."""
+        """Let that many workers share the tasks, in Numba's threads; where these may not run, in others."""
         counters = np.zeros(workers * LINE, np.int64)
+        interrupts.begin(counters)
         if workers == 1:
             self.compiled(0, *arrays, counters, 1)
             return
         former = threads.enter(workers)
         if not former:
-            for worker in range(workers):
-                self.compiled(worker, *arrays, counters, workers)
+            threads.share(workers, lambda worker: self.compiled(worker, *arrays, counters, workers))
             return
         try:
             self.launch(self.address, (*arrays, counters, workers), workers)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numba
 from numba.np.ufunc import parallel
@@ -103,12 +103,12 @@ def enter(count: int) -> int:
     """Set Numba's count for a parallel kernel; returns the former one, or 0 where none may run.
 
     A forked child cannot use the threads that its parent started. Numba's own layer, ``workqueue``, ends
-    the process when two threads are inside it at once.
+    the process when two threads are inside it at once, and the other one may be the caller's own.
     """
     if _inherited:
         return 0
     former = numba.get_num_threads()  # starts the layer, which has no name before
-    if _one_at_a_time() and not _alone.acquire(blocking=False):
+    if _is_for_one():
         return 0
     if count != former:
         numba.set_num_threads(count)
@@ -119,16 +119,30 @@ def leave(former: int) -> None:
     """Put Numba's count back to what `enter` returned."""
     if numba.get_num_threads() != former:
         numba.set_num_threads(former)
-    if _one_at_a_time():
-        _alone.release()
 
 
 @functools.cache
-def _one_at_a_time() -> bool:
+def _is_for_one() -> bool:
     return bool(numba.threading_layer() == "workqueue")
 
 
-_alone = threading.Lock()
+def share(workers: int, work: Callable[[int], None]) -> None:
+    """Let the workers work where Numba's threads may not: in threads of their own, a forked child in none."""
+    others = []
+    for worker in range(1, workers):
+        if _inherited:
+            break
+        thread = threading.Thread(target=work, args=(worker,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads are to be had; whoever works takes all the tasks
+            break
+        others.append(thread)
+    work(0)
+    for thread in others:
+        thread.join()
+
+
 _inherited = False
 
 
