@@ -407,8 +407,7 @@ def conv_matrix(
     shape = arguments.integers(where, "input_shape", input_shape, "one sample's shape", 0)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
     order = arguments.choice(where, "order", order, arguments.ORDERS)
-    if not isinstance(padded, bool | np.bool_):
-        raise TypeError(f"{where}: padded expects a bool, got {arguments.describe(padded)}")
+    padded = arguments.boolean(where, "padded", padded)
     if len(shape) > 3:
         raise ValueError(f"{where}: input_shape expects one sample's shape, got {shape}; W maps one sample")
     made = problem(
@@ -425,7 +424,7 @@ def conv_matrix(
         layout=layout,
         x_name="input_shape",
     )
-    plan = matrix.schedule(made, machine(), order, padded=bool(padded))
+    plan = matrix.schedule(made, machine(), order, padded=padded)
     matrix.require(where, made, plan)
     from scipy.sparse import csr_array
 

@@ -59,6 +59,21 @@ def integer(where: str, name: str, value: Any, least: int) -> int:
     return number
 
 
+def position(where: str, name: str, value: Any, size: int) -> int:
+    """``value`` as an index of an axis of ``size`` elements."""
+    number = integer(where, name, value, 0)
+    if number >= size:
+        raise ValueError(f"{where}: {name} expects less than {size}, got {number}")
+    return number
+
+
+def boolean(where: str, name: str, value: Any) -> bool:
+    """``value`` as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{where}: {name} expects a bool, got {describe(value)}")
+    return bool(value)
+
+
 def integers(where: str, name: str, value: Any, what: str, least: int) -> tuple[int, ...]:
     """A sequence of ints as a tuple; ``what`` says in the message what was expected."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from triconv import arguments
 from triconv.methods import NAMES, matrix
 from triconv.plan import ConvPlan, plan
-from triconv.problem import Problem, problem
+from triconv.problem import Problem, batch_channels_last, problem
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
 
@@ -269,7 +269,7 @@ def _measured(
         times.append(time.perf_counter() - start)
     seconds = float(np.median(times))
     gflops = made.flops / seconds / 1e9
-    error = _largest_difference(_channels_last(y, layout), expected)
+    error = _largest_difference(batch_channels_last(y, layout), expected)
     return ComparisonRow(method, seconds, gflops, made.workspace_bytes, made.packed_bytes, error)
 
 
@@ -281,7 +281,7 @@ def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any)
     geometry = task.geometry
     precise = np.result_type(task.dtype, np.float64)
     weight = task.filters(weight).astype(precise, copy=False)
-    x = _channels_last(x, task.layout).astype(precise, copy=False)
+    x = batch_channels_last(x, task.layout).astype(precise, copy=False)
     x_pad = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), mode=arguments.NUMPY_MODES[task.mode])
     (h_out, w_out, c_out), (s_h, s_w), (d_h, d_w) = geometry.output_shape, geometry.stride, geometry.dilation
     y = np.zeros((len(x), h_out, w_out, c_out), precise)
@@ -296,15 +296,6 @@ def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any)
             columns = slice(v * d_w, v * d_w + (w_out - 1) * s_w + 1, s_w)
             y[..., m] += x_pad[:, rows, columns, c] @ weight[m, u, v].T
     return y
-
-
-def _channels_last(array: NDArray[Any], layout: str) -> NDArray[Any]:
-    """``(N, H, W, C)`` of an image, a sample or a batch."""
-    if array.ndim == 2:
-        return array[np.newaxis, :, :, np.newaxis]
-    if layout == "NCHW":
-        array = np.moveaxis(array, -3, -1)
-    return array if array.ndim == 4 else array[np.newaxis]
 
 
 def _largest_difference(y: NDArray[Any], expected: NDArray[Any]) -> float:

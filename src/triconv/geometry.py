@@ -215,8 +215,8 @@ class ConvGeometry:
         (slice(2, 7, 2), slice(0, 5, 2), slice(None, None, None))
         """
         h, w = self.axes
-        i = self._position("patch", "i", i, h.out)
-        j = self._position("patch", "j", j, w.out)
+        i = arguments.position("ConvGeometry.patch", "i", i, h.out)
+        j = arguments.position("ConvGeometry.patch", "j", j, w.out)
         return h.patch(i), w.patch(j), slice(None)
 
     def patches_containing(self, r: int, c: int) -> Index:
@@ -244,8 +244,8 @@ class ConvGeometry:
         [[0, 0, 0, 1], [0, 1, 0, 0]]
         """
         h, w = self.axes
-        r = self._position("patches_containing", "r", r, h.padded)
-        c = self._position("patches_containing", "c", c, w.padded)
+        r = arguments.position("ConvGeometry.patches_containing", "r", r, h.padded)
+        c = arguments.position("ConvGeometry.patches_containing", "c", c, w.padded)
         rows, columns = h.patches_containing(r), w.patches_containing(c)
         found = [(i, j, u, v) for i, u in rows for j, v in columns]
         return np.array(found, dtype=np.int64).reshape(-1, 4)
@@ -408,9 +408,9 @@ class ConvGeometry:
         (array([1, 2, 4, 5]), array([0, 1, 2, 3]))
         """
         h, w = self.axes
-        i = self._position("row", "i", i, h.out)
-        j = self._position("row", "j", j, w.out)
-        m = self._position("row", "m", m, self.out_channels)
+        i = arguments.position("ConvGeometry.row", "i", i, h.out)
+        j = arguments.position("ConvGeometry.row", "j", j, w.out)
+        m = arguments.position("ConvGeometry.row", "m", m, self.out_channels)
         first = m // (self.out_channels // self.groups) * self.group_channels
         # vec and x_ij order rows, columns and channels alike, so both ascend together.
         c, v, u = np.ogrid[: self.group_channels, : w.kernel, : h.kernel]
@@ -419,14 +419,6 @@ class ConvGeometry:
         return at.astype(np.int64).ravel(), np.arange(self.patch_size, dtype=np.int64)
 
     # --- checks -------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _position(method: str, name: str, value: Any, size: int) -> int:
-        where = f"ConvGeometry.{method}"
-        number = arguments.integer(where, name, value, 0)
-        if number >= size:
-            raise ValueError(f"{where}: {name} expects less than {size}, got {number}")
-        return number
 
     @staticmethod
     def _positions(method: str, name: str, value: Any, size: int) -> Index:

@@ -132,8 +132,7 @@ class Conv2d:
             "layout": arguments.choice(where, "layout", layout, arguments.LAYOUTS),
             "method": arguments.choice(where, "method", method, NAMES),
         }
-        if not isinstance(bias, bool | np.bool_):
-            raise TypeError(f"{where}: bias expects a bool, got {arguments.describe(bias)}")
+        bias = arguments.boolean(where, "bias", bias)
         made = arguments.dtype_of(where, dtype)
         random = arguments.generator(where, rng)
         self._channels = channels

@@ -104,6 +104,15 @@ def channels_last(layout: str, shape: Shape) -> Shape:
     return h, w, c
 
 
+def batch_channels_last(array: NDArray[Any], layout: str) -> NDArray[Any]:
+    """``(N, H, W, C)`` of an image, a sample or a batch."""
+    if array.ndim == 2:
+        return array[np.newaxis, :, :, np.newaxis]
+    if layout == "NCHW":
+        array = np.moveaxis(array, -3, -1)
+    return array if array.ndim == 4 else array[np.newaxis]
+
+
 def in_layout(layout: str, height: int, width: int, channels: int) -> Shape:
     """A sample's shape in a layout."""
     return (height, width, channels) if layout == "NHWC" else (channels, height, width)

@@ -1,15 +1,4 @@
-"""Figures; they need the extra ``plot``, which is imported when one is drawn.
-
-Examples
---------
->>> import numpy as np
->>> import triconv
->>> x = np.eye(8)
->>> comparisons = {(1, 0): triconv.compare(x, np.ones((3, 3)), repeat=1)}
->>> figure = triconv.plot.comparison_figure(x, [x], comparisons)
->>> len(figure.axes)
-3
-"""
+"""An image, its feature maps and the methods' times: the figure of the command line."""
 
 from __future__ import annotations
 
@@ -20,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv.compare import Comparison
+from triconv.plot.drawing import OTHER_STYLE, STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_figure"]
 
-# From the palette of Okabe and Ito, which stays distinct under every kind of colour blindness.
-STYLES = {"direct": ("#0072B2", "o"), "im2col": ("#D55E00", "s"), "matrix": ("#009E73", "^")}
-OTHER_STYLE = ("#666666", "D")
 MOST_MAPS = 8
 WIDTH = 11  # inches
 
@@ -72,7 +59,7 @@ def comparison_figure(
     >>> x = np.eye(16)
     >>> weight = np.ones((3, 3)) / 9
     >>> comparisons = {(s, "same"): triconv.compare(x, weight, stride=s, padding="same") for s in (1, 2)}
-    >>> figure = comparison_figure(x, [triconv.conv2d(x, weight)], comparisons, title="a diagonal, blurred")
+    >>> figure = triconv.plot.comparison_figure(x, [x], comparisons, title="a diagonal")
     >>> len(figure.axes)
     3
     """
