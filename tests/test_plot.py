@@ -3,12 +3,38 @@
 import io
 import math
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
+import oracle
 import pytest
+from matplotlib.colors import to_rgba, to_rgba_array
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from processes import run
+from strategies import PADDING_MODES, Problem
 
+from triconv import ConvOperator, conv2d, plot
 from triconv.compare import Comparison, ComparisonRow
-from triconv.plot import comparison_figure
+from triconv.plot import comparison_figure, drawing
+
+mpl.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    """Axes so large that values are written into the cells of small grids."""
+    return Figure(figsize=(12, 12)).add_subplot()
+
+
+# --- The command's figure ----------------------------------------------------------------------------
 
 
 def comparison(seconds):
@@ -105,3 +131,690 @@ def test_nothing_overlaps():
 
 def test_a_grid_where_nothing_ran():
     draw(np.zeros((9, 9)), [], {(1, 0): comparison({"matrix": math.nan})})
+
+
+# --- Patches -----------------------------------------------------------------------------------------
+
+PROBLEMS = {
+    "one channel": Problem((4, 5), (3, 2), axes="filter", padding=1),
+    "channels": Problem((4, 5), (2, 2), 2, 3, padding=((0, 1), (2, 0))),
+    "NCHW": Problem((4, 5), (2, 3), 2, 2, stride=(2, 1), padding=1, layout="NCHW"),
+    "dilation": Problem((6, 7), (2, 3), 1, 2, stride=2, dilation=(3, 2), padding=1),
+    "groups": Problem((4, 4), (2, 2), 4, 4, groups=2, padding="same"),
+    **{mode: Problem((3, 4), (3, 3), 2, 2, padding=2, padding_mode=mode) for mode in PADDING_MODES[1:]},
+}
+each_problem = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+
+
+def rectangles(ax):
+    """Corner, width and height of every outline on the axes."""
+    return [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
+
+
+def texts_in(ax, box):
+    """The texts inside a box, row by row and each from left to right."""
+    x, y, width, height = box
+    inside = [
+        text
+        for text in ax.texts
+        if text.get_text()[0] != "$"
+        and x < text.get_position()[0] < x + width
+        and y < text.get_position()[1] < y + height
+    ]
+    return [text.get_text() for text in sorted(inside, key=lambda text: text.get_position()[::-1])]
+
+
+def box_of(image):
+    left, right, bottom, top = image.get_extent()
+    return left, top, right - left, bottom - top
+
+
+def written(values):
+    return [f"{value:.3g}" for value in np.ravel(values)]
+
+
+def padded_taps(problem, i, j):
+    """Rows and columns of ``X_pad`` that output ``(i, j)`` reads."""
+    steps = zip(
+        (i, j), problem.kernel_size, *map(oracle.pair, (problem.stride, problem.dilation)), strict=True
+    )
+    return np.ix_(*(n * s + d * np.arange(k) for n, k, s, d in steps))
+
+
+@each_problem
+def test_patch_shows_input_filter_and_output(problem, ax):
+    x, weight, _ = problem.integers()
+    H_out, W_out = problem.output_size
+    i, j, m = H_out - 1, W_out // 2, problem.out_channels - 1
+    c = problem.in_channels // problem.groups - 1
+    C = problem.in_channels - 1
+    assert plot.patch(x, weight, i, j, m, C=C, ax=ax, **problem.keywords) is ax
+
+    X_pad = np.array(
+        oracle.pad_sample(oracle.sample_from(x.tolist(), problem.layout), problem.pads, problem.padding_mode)
+    )
+    K = np.array(oracle.filters_from(weight.tolist(), problem.layout))[m, :, :, c]
+    Y = np.array(oracle.sample_from(problem.expected(x, weight).tolist(), problem.layout))[:, :, m]
+    boxes = [box_of(image) for image in ax.images]
+    for box, part in zip(boxes, (X_pad[:, :, C], K, Y), strict=True):
+        assert texts_in(ax, box) == written(part)
+    assert boxes[0] == (-0.5, -0.5, *X_pad.shape[1::-1])
+
+    faces, filter_faces, output_faces = (image.get_array() for image in ax.images)
+    taps = padded_taps(problem, i, j)
+    assert len(np.unique(filter_faces.reshape(-1, 4), axis=0)) == K.size
+    assert_array_equal(faces[taps], filter_faces)
+    shown = np.ones((*problem.size, 1)).tolist()
+    padding = np.array(oracle.pad_sample(shown, problem.pads, "zeros"))[:, :, 0] == 0
+    faces[taps] = 0
+    padding[taps] = False
+    assert_allclose(faces, padding[:, :, None] * np.array(drawing.SHADE))
+    assert output_faces[i, j, 3] == 1
+    assert output_faces[:, :, 3].sum() == 1
+
+    (top, _), (left, _) = problem.pads
+    outlines = rectangles(ax)
+    assert outlines[0] == (left - 0.5, top - 0.5, *problem.size[::-1])
+    rows, columns = taps[0].ravel(), taps[1].ravel()
+    patch = columns[0] - 0.5, rows[0] - 0.5, np.ptp(columns) + 1, np.ptp(rows) + 1
+    side = boxes[2][2] / W_out
+    lit = boxes[2][0] + j * side, boxes[2][1] + i * side, side, side
+    assert_allclose(outlines[1:], [patch, boxes[1], lit])
+    joined = [tuple(line.get_xydata().ravel()) for line in ax.lines]
+    assert_allclose(
+        joined, [line for a, b in ((patch, boxes[1]), (boxes[1], lit)) for line in both_sides(a, b)]
+    )
+
+    assert ax.get_title() == rf"$Y[{i}, {j}, {m}] = x_{{ij}} \cdot k_m = {Y[i, j]:.3g}$"
+    names = {text.get_text() for text in ax.texts if text.get_text()[0] == "$"}
+    assert names == {f"$X_{{pad}}[r, c, {C}]$", f"$K^{{({m})}}[u, v, {C}]$", f"$Y[i, j, {m}]$"}
+
+
+def both_sides(a, b):
+    """The lines from the right corners of one box to the left corners of the next."""
+    return [(a[0] + a[2], a[1] + part * a[3], b[0], b[1] + part * b[3]) for part in (0, 1)]
+
+
+def test_patch_shows_the_first_channel_that_the_filter_sees():
+    x, weight, _ = PROBLEMS["groups"].integers()
+    ax = plot.patch(x, weight, 0, 0, 3, **PROBLEMS["groups"].keywords)
+    assert "$X_{pad}[r, c, 2]$" in [text.get_text() for text in ax.texts]
+
+
+def test_patch_of_a_large_image_is_grey():
+    x, weight = np.random.default_rng(0).random((60, 80)), np.ones((3, 3)) / 9
+    ax = plot.patch(x, weight, 20, 30)
+    image, _, kernel, _, output, _ = ax.images
+    assert_array_equal(image.get_array(), x)
+    assert_array_equal(kernel.get_array(), weight)
+    assert_array_equal(output.get_array(), conv2d(x, weight))
+    assert all(text.get_text()[0] == "$" for text in ax.texts)
+
+
+@each_problem
+@pytest.mark.parametrize("colours", ["taps", "values"])
+def test_patch_matrix_shows_every_row(problem, colours):
+    x, _, _ = problem.integers()
+    large = Figure(figsize=(15, 40)).add_subplot()
+    keywords = problem.im2col_keywords
+    assert plot.patch_matrix(x, problem.kernel_size, colours=colours, ax=large, **keywords) is large
+    expected = np.array(oracle.im2col(x.tolist(), problem.kernel_size, **keywords))
+    (image,) = large.images
+    assert [text.get_text() for text in large.texts] == written(expected)
+    assert [text.get_position() for text in large.texts] == [(k, n) for n, k in np.ndindex(expected.shape)]
+    k_h, k_w = problem.kernel_size
+    if colours == "values":
+        assert_array_equal(image.get_array(), expected)
+    else:
+        faces = image.get_array()
+        assert (faces == faces[0]).all()
+        by_channel = faces[0].reshape(problem.in_channels, k_h * k_w, 4)
+        assert (by_channel == by_channel[0]).all()
+        assert len(np.unique(by_channel[0], axis=0)) == k_h * k_w
+    at = range(problem.in_channels), range(k_w), range(k_h)
+    taps = [(u, v, c)[: 2 + (problem.in_channels > 1)] for c in at[0] for v in at[1] for u in at[2]]
+    assert [label.get_text() for label in large.get_xticklabels()] == list(map(str, taps))
+    assert [label.get_text() for label in large.get_yticklabels()] == list(
+        map(str, np.ndindex(problem.output_size))
+    )
+    assert [line.get_xdata()[0] for line in large.lines] == [
+        c * k_h * k_w - 0.5 for c in range(1, problem.in_channels)
+    ]
+
+
+def test_a_long_patch_matrix_is_an_image_of_values_with_some_rows_named():
+    x = np.random.default_rng(0).random((20, 30))
+    ax = plot.patch_matrix(x, 3)
+    assert ax.images[0].get_array().shape == (18 * 28, 9)
+    assert not ax.texts
+    names = {
+        tick: label.get_text() for tick, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+    }
+    assert 5 < len(names) < 60
+    assert names == {n: str(divmod(int(n), 28)) for n in names}
+
+
+# --- W -----------------------------------------------------------------------------------------------
+
+
+def taps_of(problem, **keywords):
+    """The number of the tap that each entry of W is, that of all taps where it is several, NaN for none."""
+    k_h, k_w = problem.kernel_size
+    numbers = np.arange(1, k_h * k_w + 1).reshape(k_w, k_h).T[:, :, None]
+    weight = np.empty(problem.weight_shape, int)
+    if problem.layout == "NCHW":
+        weight[:] = numbers.transpose(2, 0, 1)
+    else:
+        weight[:] = numbers if weight.ndim == 4 else numbers[:, :, 0]
+    made = [
+        np.array(oracle.dense(*oracle.conv_matrix(values.tolist(), problem.sample_shape, **keywords)), float)
+        for values in (weight, np.ones_like(weight))
+    ]
+    return np.select([made[1] == 0, made[1] == 1], [np.nan, made[0] - 1], k_h * k_w)
+
+
+@each_problem
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("order", ["F", "C"])
+def test_matrix_shows_the_tap_of_each_entry(problem, padded, order, ax):
+    _, weight, _ = problem.integers()
+    keywords = problem.keywords | {"padded": padded, "order": order}
+    assert plot.matrix(weight, problem.sample_shape, ax=ax, **keywords) is ax
+    expected = taps_of(problem, **keywords)
+    (image,) = ax.images
+    assert_array_equal(np.ma.filled(image.get_array(), np.nan), expected)
+    rows, columns = expected.shape
+    assert image.get_extent() == [-0.5, columns - 0.5, rows - 0.5, -0.5]
+    assert ax.get_xlabel() == f"position in vec(${'X_{pad}' if padded else 'X'}$)"
+    assert ax.get_ylabel() == "position in vec($Y$)"
+    count = np.count_nonzero(~np.isnan(expected))
+    assert ax.get_title() == f"$W$, {rows} x {columns}, {count} entries"
+
+    k_h, k_w = problem.kernel_size
+    names = [f"{u}, {v}" for v in range(k_w) for u in range(k_h)]
+    several = ["several"] * int((expected == k_h * k_w).any())
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == names + several
+    colours = [patch.get_facecolor() for patch in legend.get_patches()]
+    assert_allclose(colours, image.cmap(image.norm(np.arange(len(colours)))))
+
+    together = (order == "F") == (problem.layout == "NHWC")
+    blocks = (problem.in_channels, problem.out_channels) if together else (1, 1)
+    lines = [
+        [n * size / count - 0.5 for n in range(1, count)]
+        for size, count in zip((columns, rows), blocks, strict=True)
+    ]
+    across = [line.get_ydata()[0] for line in ax.lines if line.get_xdata()[0] != line.get_xdata()[1]]
+    down = [line.get_xdata()[0] for line in ax.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+    assert [down, across] == lines
+
+
+def test_a_pixel_of_a_large_matrix_stands_for_a_square_of_entries(ax):
+    problem = Problem((16, 16), (3, 3), 3, 3, padding=1)
+    plot.matrix(np.ones(problem.weight_shape), problem.sample_shape, padding=1, ax=ax)
+    (image,) = ax.images
+    taps = taps_of(problem, padding=1)
+    size = taps.shape[0] // image.get_array().shape[0]
+    assert 1 < size < 5
+    squares = taps.reshape(len(taps) // size, size, len(taps) // size, size).swapaxes(1, 2)
+    counts = np.stack([(squares == tap).sum(axis=(2, 3)) for tap in range(9)], axis=-1)
+    drawn = np.ma.filled(image.get_array(), -1).astype(int)
+    assert_array_equal(drawn >= 0, counts.any(axis=-1))
+    at = np.nonzero(drawn >= 0)
+    assert_array_equal(counts[(*at, drawn[at])], counts.max(axis=-1)[at])
+    assert image.get_extent() == [-0.5, 767.5, 767.5, -0.5]
+
+
+def test_a_matrix_of_hundreds_of_thousands_of_entries_is_an_image_of_few_pixels(ax):
+    plot.matrix(np.ones((8, 3, 3, 3)), (32, 32, 3), padding="same", ax=ax)
+    assert max(ax.images[0].get_array().shape) <= plot.structure.MOST_PIXELS
+
+
+def test_many_taps_have_no_legend_but_colours_of_their_own(ax):
+    plot.matrix(np.ones((4, 4)), (6, 6), ax=ax)
+    (image,) = ax.images
+    assert ax.get_legend() is None
+    assert len(np.unique(image.cmap(image.norm(np.arange(16))), axis=0)) == 16
+
+
+def tiles(ax):
+    """The images that stand side by side, each with its name; NaN where nothing is drawn."""
+    whole = np.ma.filled(ax.images[0].get_array(), np.nan)
+    found = []
+    for x, y, width, height in rectangles(ax):
+        x, y = round(x + 0.5), round(y + 0.5)
+        found.append(whole[y : y + round(height), x : x + round(width)].copy())
+        whole[y : y + round(height), x : x + round(width)] = np.nan
+    assert np.isnan(whole).all()
+    return np.stack(found, axis=-1)
+
+
+def names_of(ax):
+    return [text.get_text() for text in ax.texts if text.get_text()[0] == "$"]
+
+
+def dense(problem, padded):
+    """A weight without zeros, and W of it with NaN where it has no entry."""
+    _, weight, _ = problem.integers()
+    weight = np.abs(weight) + 1
+    rows, columns = oracle.conv_matrix(
+        weight.tolist(), problem.sample_shape, padded=padded, **problem.keywords
+    )
+    return weight, np.array([[row.get(n, np.nan) for n in range(columns)] for row in rows])
+
+
+def channels_last(problem, vector, size):
+    shape = problem._arrange(None, *size, len(vector) // math.prod(size))
+    image = vector.reshape(shape, order="F")
+    return image if problem.layout == "NHWC" else np.moveaxis(image, 0, -1)
+
+
+@each_problem
+@pytest.mark.parametrize("padded", [False, True])
+def test_rows_and_columns_of_the_matrix_as_images(problem, padded):
+    weight, W = dense(problem, padded)
+    H_out, W_out = problem.output_size
+    (top, bottom), (left, right) = problem.pads
+    size = problem.size[0] + (top + bottom) * padded, problem.size[1] + (left + right) * padded
+    keywords = problem.keywords | {"padded": padded}
+    drawn = "$X_{pad}$" if padded else "$X$"
+    for i, j, m in ((0, 0, 0), (H_out - 1, W_out // 2, problem.out_channels - 1)):
+        ax = Figure().add_subplot()
+        assert plot.matrix_row(weight, problem.sample_shape, i, j, m, ax=ax, **keywords) is ax
+        n = oracle.position(i, j, m, (H_out, W_out, problem.out_channels), problem.layout, "F")
+        assert_array_equal(tiles(ax), channels_last(problem, W[n], size))
+        assert ax.get_title() == f"row of $W$ for $Y[{i}, {j}, {m}]$, over {drawn}"
+        assert names_of(ax) == [f"$C={C}$" for C in range(problem.in_channels)]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$c$", "$r$")
+    for r, c, C in ((0, 1, 0), (size[0] - 1, size[1] // 2, problem.in_channels - 1)):
+        ax = Figure().add_subplot()
+        assert plot.matrix_column(weight, problem.sample_shape, r, c, C, ax=ax, **keywords) is ax
+        n = oracle.position(r, c, C, (*size, problem.in_channels), problem.layout, "F")
+        assert_array_equal(tiles(ax), channels_last(problem, W[:, n], (H_out, W_out)))
+        assert ax.get_title() == f"column of $W$ for {drawn}$[{r}, {c}, {C}]$, over $Y$"
+        assert names_of(ax) == [f"$m={m}$" for m in range(problem.out_channels)]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$j$", "$i$")
+
+
+def test_a_row_shows_taps_of_zero_nan_and_complex_taps_where_they_stand():
+    ax = plot.matrix_row([[0.0, math.nan], [3 + 4j, math.inf]], (3, 3), 1, 1)
+    assert_array_equal(tiles(ax)[1:, 1:, 0], [[0, np.nan], [5, np.nan]])
+    assert np.isnan(tiles(ax)).sum() == 7
+
+
+# --- Results -----------------------------------------------------------------------------------------
+
+
+def in_cells(ax, shape):
+    """The texts of cells, blank where there is none."""
+    texts = np.full(shape, "", object)
+    for text in ax.texts:
+        x, y = text.get_position()
+        texts[int(y), int(x)] = text.get_text()
+    return texts.tolist()
+
+
+def test_heat_map_of_one_method(ax):
+    assert plot.heat_map(GRID, "matrix", ax=ax) is ax
+    assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), [[np.nan, 9e-3]] * 3)
+    assert in_cells(ax, (3, 2)) == [["-", "9.00 ms"]] * 3
+    assert ax.get_title() == "time of a call, matrix"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "same", "full"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("stride", "padding")
+
+
+def test_heat_map_of_the_fastest_method(ax):
+    grid = {
+        (1, 0): comparison({"direct": 2e-3, "im2col": 1e-3, "matrix": 3e-3, "auto": 1e-4}),
+        (2, 0): comparison({"direct": math.nan, "matrix": 3e-3}),
+        (2, "same"): comparison({"direct": math.nan}),
+    }
+    plot.heat_map(grid, ax=ax)
+    assert in_cells(ax, (2, 2)) == [["im2col\n2.00x", "matrix"], ["", "-"]]
+    faces = ax.images[0].get_array()
+    for at, method in (((0, 0), "im2col"), ((0, 1), "matrix")):
+        assert_allclose(faces[at], to_rgba(drawing.STYLES[method][0]))
+    assert_array_equal(faces[1], 0)
+
+
+@pytest.mark.parametrize("method", [None, "direct"])
+def test_heat_map_where_nothing_ran(method):
+    ax = plot.heat_map({(1, 0): comparison({"direct": math.nan})}, method)
+    ax.figure.draw_without_rendering()
+    assert in_cells(ax, (1, 1)) == [["-"]]
+
+
+def test_spectrum_of_operators_and_values(ax):
+    A = ConvOperator([[1.0, -1.0]], (1, 8), padding="same", padding_mode="circular")
+    assert plot.spectrum({"A": A, "b": [1, 3, 2]}, k=5, ax=ax) is ax
+    values = [A.svdvals(5), [3, 2, 1]]
+    for line, expected in zip(ax.lines, values, strict=True):
+        assert_array_equal(line.get_ydata(), expected)
+        assert_array_equal(line.get_xdata(), np.arange(len(expected)) + 1)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["A", "b"]
+    assert (
+        len({line.get_color() for line in ax.lines}) == len({line.get_linestyle() for line in ax.lines}) == 2
+    )
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == r"singular value $\sigma_n$ of $W$"
+
+
+def test_spectrum_of_one_operator_with_fewer_values_than_asked_for():
+    A = ConvOperator([[1.0, -1.0]], (1, 8))
+    ax = plot.spectrum(A, scale="linear")
+    assert_array_equal(ax.lines[0].get_ydata(), A.svdvals(7))
+    assert ax.get_legend() is None
+    assert ax.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("columns", [None, 1, 2, 9])
+def test_feature_maps_stand_side_by_side(layout, columns, ax):
+    y = np.random.default_rng(0).standard_normal((5, 6, 7))
+    given = y if layout == "NHWC" else np.moveaxis(y, -1, 0)
+    assert plot.feature_maps(given, layout=layout, columns=columns, ax=ax) is ax
+    assert_array_equal(tiles(ax), y)
+    most = np.abs(y).max()
+    assert ax.images[0].get_clim() == (-most, most)
+    assert names_of(ax) == [f"$m={m}$" for m in range(7)]
+    if columns:
+        assert len({x for x, *_ in rectangles(ax)}) == min(columns, 7)
+
+
+def test_zero_is_the_middle_of_a_map_with_signs():
+    ax = plot.feature_maps([[-1.0, 0.0, 4.0]])
+    assert_allclose(ax.images[0].to_rgba(0.0)[:3], mpl.colormaps["PuOr"](0.5)[:3])
+
+
+@pytest.mark.parametrize(
+    ("y", "expected", "most"),
+    [
+        (np.zeros((2, 2)), np.zeros((2, 2)), 1.0),
+        ([[1.0, math.nan], [math.inf, -2.0]], [[1.0, math.nan], [math.nan, -2.0]], 2.0),
+        ([[3 + 4j, 0]], [[5, 0]], 5.0),
+        (np.eye(2, dtype=bool), np.eye(2), 1.0),
+    ],
+)
+def test_feature_maps_of_every_kind(y, expected, most):
+    ax = plot.feature_maps(y)
+    assert_array_equal(tiles(ax)[:, :, 0], expected)
+    assert ax.images[0].get_clim() == (-most, most)
+
+
+# --- All of them -------------------------------------------------------------------------------------
+
+X, K = np.arange(30.0).reshape(5, 6), np.arange(9.0).reshape(3, 3)
+DRAW = {
+    "patch": lambda **kw: plot.patch(X, K, 1, 2, padding=1, **kw),
+    "grey patch": lambda **kw: plot.patch(np.tile(X, (9, 9)), K, 1, 2, padding=1, **kw),
+    "patch_matrix": lambda **kw: plot.patch_matrix(X, 3, padding=1, **kw),
+    "patch_matrix, values": lambda **kw: plot.patch_matrix(np.tile(X, (5, 5)), 3, **kw),
+    "matrix": lambda **kw: plot.matrix(K, X.shape, padding=1, **kw),
+    "wide matrix": lambda **kw: plot.matrix(np.ones((2, 3, 3, 1)), (9, 9, 2), groups=2, stride=2, **kw),
+    "matrix_row": lambda **kw: plot.matrix_row(K, X.shape, 1, 2, **kw),
+    "matrix_column": lambda **kw: plot.matrix_column(K, X.shape, 1, 2, **kw),
+    "heat_map": lambda **kw: plot.heat_map(GRID, **kw),
+    "spectrum": lambda **kw: plot.spectrum({"a": [3, 2, 1], "b": [1, 0, 1]}, **kw),
+    "feature_maps": lambda **kw: plot.feature_maps(np.ones((5, 6, 20)), **kw),
+}
+each_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+
+
+def contrast(a, b):
+    """The ratio of two colours' luminances, by which the WCAG judges whether text can be read."""
+    bright, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    return linear(np.array(to_rgba(colour)[:3])) @ [0.2126, 0.7152, 0.0722]
+
+
+def linear(rgb):
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+@each_plot
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_every_text_can_be_read_and_lies_inside_the_figure(draw, style):
+    """Each is judged against the pixels around it, in a picture 500 pixels wide."""
+    with plt.style.context(style):
+        figure = draw().figure
+    figure.set_dpi(500 / figure.get_figwidth())
+    figure.draw_without_rendering()
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3] / 255
+    texts = [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text()]
+    assert texts
+    hidden = [label for ax in figure.axes for label in outside(ax)]
+    for text in texts:
+        if text in hidden:
+            continue
+        box = text.get_window_extent()
+        assert box.x0 > -1
+        assert box.y0 > -1
+        assert box.x1 < figure.bbox.width + 1
+        assert box.y1 < figure.bbox.height + 1
+        left, right, low, high = map(round, (box.x0, box.x1, box.y0, box.y1))
+        behind = most_common(pixels[len(pixels) - high : len(pixels) - low, max(left, 0) : right])
+        assert contrast(text.get_color(), behind) > 4, text
+
+
+def outside(ax):
+    """Labels of ticks beyond the limits, which are not drawn."""
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks():
+            if not low <= tick.get_loc() <= high:
+                yield tick.label1
+                yield tick.label2
+
+
+def most_common(pixels):
+    colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    return colours[counts.argmax()]
+
+
+def test_matplotlib_is_loaded_when_a_figure_is_drawn():
+    code = """
+import triconv
+triconv.plot
+print("matplotlib" in sys.modules)
+triconv.plot.spectrum([1])
+print("matplotlib" in sys.modules)
+"""
+    assert run(code) == ["False", "True"]
+
+
+@each_plot
+def test_a_new_figure_or_the_axes_given(draw):
+    figure, axes = plt.subplots(1, 2)
+    assert draw(ax=axes[1]) is axes[1]
+    assert not axes[0].has_data()
+    assert plt.get_fignums() == [figure.number]
+    ax = draw()
+    assert ax.figure is not figure
+    assert plt.get_fignums() == [figure.number, ax.figure.number]
+
+
+# Of G. M. Machado, M. M. Oliveira and L. A. F. Fernandes, "A physiologically-based model for simulation of
+# color vision deficiency" (2009), for no cones of one kind; they act on linear red, green and blue.
+SIGHTS = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def lab(rgb):
+    """CIE L*a*b* of linear red, green and blue, in which distances are those that are seen."""
+    t = np.clip(rgb, 0, 1) @ XYZ.T / XYZ.sum(axis=1)
+    x, y, z = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@pytest.mark.parametrize("sight", SIGHTS.values(), ids=SIGHTS)
+def test_categories_can_be_told_apart(sight):
+    colours = lab(linear(to_rgba_array(drawing.CATEGORIES)[:, :3]) @ np.transpose(sight))
+    distances = np.linalg.norm(colours[:, None] - colours, axis=-1)
+    assert distances[np.triu_indices(len(colours), 1)].min() > 15  # just noticeable is about 2
+
+
+# --- Refusals ----------------------------------------------------------------------------------------
+
+REFUSED = {
+    "i": (lambda: plot.patch(X, K, 3, 0), ValueError, "plot.patch: i expects less than 3, got 3"),
+    "j": (lambda: plot.patch(X, K, 0, 1.0), TypeError, "plot.patch: j expects an int, got 1.0"),
+    "m": (lambda: plot.patch(X, K, 0, 0, 1), ValueError, "plot.patch: m expects less than 1, got 1"),
+    "C": (
+        lambda: plot.patch(np.ones((4, 4, 4)), np.ones((4, 2, 2, 2)), 0, 0, 3, C=1, groups=2),
+        ValueError,
+        "plot.patch: C expects a channel that filter 3 sees, 2 to 3, got 1",
+    ),
+    "batch": (
+        lambda: plot.patch(np.ones((2, 4, 4, 1)), np.ones((1, 2, 2, 1)), 0, 0),
+        ValueError,
+        "plot.patch: x expects one sample, got shape (2, 4, 4, 1)",
+    ),
+    "weight": (
+        lambda: plot.patch(np.ones((4, 4, 2)), np.ones((1, 2, 2, 1)), 0, 0),
+        ValueError,
+        "plot.patch: weight expects 1 input channels per group, x has 2 (layout='NHWC', groups=1)",
+    ),
+    "patches of a batch": (
+        lambda: plot.patch_matrix(np.ones((2, 4, 4, 1)), 2),
+        ValueError,
+        "plot.patch_matrix: x expects one sample, got shape (2, 4, 4, 1)",
+    ),
+    "colours": (
+        lambda: plot.patch_matrix(X, 3, colours="red"),
+        ValueError,
+        "plot.patch_matrix: colours expects one of 'auto', 'taps', 'values', got 'red'",
+    ),
+    "ax": (
+        lambda: plot.patch_matrix(X, 3, ax=Figure()),
+        TypeError,
+        "plot.patch_matrix: ax expects a matplotlib Axes, got a Figure",
+    ),
+    "input_shape": (
+        lambda: plot.matrix(np.ones((1, 3, 3, 1)), (2, 5, 5, 1)),
+        ValueError,
+        "plot.matrix: input_shape expects one sample, got shape (2, 5, 5, 1)",
+    ),
+    "padded": (
+        lambda: plot.matrix(K, (5, 5), padded=1),
+        TypeError,
+        "plot.matrix: padded expects a bool, got 1",
+    ),
+    "order": (
+        lambda: plot.matrix(K, (5, 5), order="A"),
+        ValueError,
+        "plot.matrix: order expects one of 'F', 'C', got 'A'",
+    ),
+    "row": (
+        lambda: plot.matrix_row(K, (5, 5), 0, 3),
+        ValueError,
+        "plot.matrix_row: j expects less than 3, got 3",
+    ),
+    "column": (
+        lambda: plot.matrix_column(K, (5, 5), 5, 0, padding=1),
+        ValueError,
+        "plot.matrix_column: r expects less than 5, got 5",
+    ),
+    "channel": (
+        lambda: plot.matrix_column(K, (5, 5), 0, 0, 1),
+        ValueError,
+        "plot.matrix_column: C expects less than 1, got 1",
+    ),
+    "comparisons": (
+        lambda: plot.heat_map([]),
+        TypeError,
+        "plot.heat_map: comparisons expects a mapping from (stride, padding), got a list",
+    ),
+    "no comparison": (
+        lambda: plot.heat_map({}),
+        ValueError,
+        "plot.heat_map: comparisons expects at least one comparison",
+    ),
+    "key": (
+        lambda: plot.heat_map({1: GRID[1, 0]}),
+        ValueError,
+        "plot.heat_map: comparisons expects keys (stride, padding), got 1",
+    ),
+    "comparison": (
+        lambda: plot.heat_map({(1, 0): 2.0}),
+        TypeError,
+        "plot.heat_map: comparisons expects a Comparison at (1, 0), got 2.0",
+    ),
+    "method": (
+        lambda: plot.heat_map(GRID, "fft"),
+        ValueError,
+        "plot.heat_map: method expects one of 'direct', 'im2col', 'matrix', 'auto', got 'fft'",
+    ),
+    "values": (
+        lambda: plot.spectrum(np.eye(2)),
+        ValueError,
+        "plot.spectrum: values expects singular values (n,), got shape (2, 2)",
+    ),
+    "no values": (
+        lambda: plot.spectrum({}),
+        ValueError,
+        "plot.spectrum: values expects at least one operator or array",
+    ),
+    "negative": (
+        lambda: plot.spectrum({"a": [1.0, -1.0]}),
+        ValueError,
+        "plot.spectrum: a expects finite values of at least 0",
+    ),
+    "complex": (
+        lambda: plot.spectrum([1j]),
+        TypeError,
+        "plot.spectrum: values expects real values, got complex128",
+    ),
+    "scale": (
+        lambda: plot.spectrum([1], scale="symlog"),
+        ValueError,
+        "plot.spectrum: scale expects one of 'log', 'linear', got 'symlog'",
+    ),
+    "k": (lambda: plot.spectrum([1], k=0), ValueError, "plot.spectrum: k expects at least 1, got 0"),
+    "y": (
+        lambda: plot.feature_maps(np.ones((1, 2, 3, 4))),
+        ValueError,
+        "plot.feature_maps: y expects (H, W) or (H, W, C), got shape (1, 2, 3, 4) (layout='NHWC')",
+    ),
+    "empty": (
+        lambda: plot.feature_maps(np.ones((0, 2, 3))),
+        ValueError,
+        "plot.feature_maps: y expects no empty axis, got shape (0, 2, 3)",
+    ),
+    "columns": (
+        lambda: plot.feature_maps(X, columns=0),
+        ValueError,
+        "plot.feature_maps: columns expects at least 1, got 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(call, error, message):
+    with pytest.raises(error) as raised:
+        call()
+    assert str(raised.value) == message
+    assert not plt.get_fignums()

@@ -124,15 +124,10 @@ def write(
 ) -> None:
     """Write a text into each cell of a grid, from the upper left ``corner``, ``(x, y)``, on."""
     for (row, column), text in zip(np.ndindex(faces.shape[:2]), texts, strict=True):
-        ax.text(
-            corner[0] + (column + 0.5) * side,
-            corner[1] + (row + 0.5) * side,
-            text,
-            ha="center",
-            va="center",
-            fontsize=points,
-            color=text_on(ax, faces[row, column]),
-        )
+        x, y = corner[0] + (column + 0.5) * side, corner[1] + (row + 0.5) * side
+        if text:
+            colour = text_on(ax, faces[row, column])
+            ax.text(x, y, text, ha="center", va="center", fontsize=points, color=colour)
 
 
 def outline(

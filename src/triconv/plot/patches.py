@@ -148,8 +148,8 @@ def patch(
         (lit, sides[2], sides[2]),
     ]
     for corner, wide, high in boxes:
-        # On an image the ink alone may be lost.
-        drawing.outline(ax, corner, wide, high, ax.get_facecolor(), linewidth=4.5)
+        if not points:  # on an image the ink alone may be lost
+            drawing.outline(ax, corner, wide, high, ax.get_facecolor(), linewidth=4.5)
         drawing.outline(ax, corner, wide, high, ink, linewidth=2.5)
     for ((x0, y0), wide, high), ((x1, y1), _, below_high) in itertools.pairwise(boxes):
         for here, there in ((0, 0), (high, below_high)):

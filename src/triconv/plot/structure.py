@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +101,9 @@ def matrix(
     taps = np.where(counts.data > 1, several, W.data - 1).astype(np.int64)
     rows, columns = W.shape
     square = -(-max(W.shape) // MOST_PIXELS)
+    # Where the blocks of filters and channels are whole numbers of pixels they all look alike.
+    blocks = math.gcd(rows // g.out_channels, columns // g.in_channels)
+    square = next((n for n in range(square, 2 * square + 1) if blocks % n == 0), square)
     high, wide = -(-rows // square), -(-columns // square)
     at = np.repeat(np.arange(rows), np.diff(W.indptr)) // square, W.indices // square, taps
     found, times = np.unique(np.ravel_multi_index(at, (high, wide, several + 1)), return_counts=True)
