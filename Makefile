@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz lint bench notebooks clean
+.PHONY: help demo test fuzz browser lint bench notebooks clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
 	@echo 'make test       run every test'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
+	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
 	@echo '                summary into README.md; with QUICK=1 a part of it in about two minutes, no summary'
@@ -20,10 +21,13 @@ demo: .venv/installed-plot
 	$(BIN)/triconv compare
 
 test: .venv/installed-test
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser
 
 fuzz: .venv/installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal --fuzz -m long
+
+browser: .venv/installed-browser
+	$(BIN)/python -m pytest tests/browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -26,6 +26,7 @@ __all__ = [
     "conv2d_weight_grad",
     "conv_matrix",
     "conv_transpose2d",
+    "explore",
     "flatten_weight",
     "get_num_threads",
     "im2col",
@@ -39,9 +40,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Load the module of figures, and the operator, which needs SciPy's, when they are first asked for."""
+    """Load figures, the explorer, and the operator, which needs SciPy's, when they are first asked for."""
     if name == "plot":
         return _importlib.import_module("triconv.plot")
+    if name == "explore":
+        return _importlib.import_module("triconv.explorer").explore
     if name == "ConvOperator":
         return _importlib.import_module("triconv.operators").ConvOperator
     raise AttributeError(f"module 'triconv' has no attribute {name!r}")

@@ -1,0 +1,78 @@
+"""A widget to touch a convolution with; it needs the extra ``notebook``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from triconv.explorer.widget import Explorer
+
+KEYWORDS = ("stride", "padding", "dilation", "groups", "padding_mode")
+
+
+def explore(
+    x: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    layout: str = "NHWC",
+    **keywords: Any,
+) -> Explorer:
+    """Show a convolution in its three forms, number by number, to be touched and changed.
+
+    Touch an output and see its patch, the two vectors and their product written out, and its row of W;
+    touch a pixel of the input and see all the patches that hold it, and its column of W.
+
+    Parameters
+    ----------
+    x : array_like, optional
+        One sample: ``(H, W, C_in)``, in NCHW ``(C_in, H, W)``, or ``(H, W)``; at most 24 x 24 of 8 channels.
+        Small integers by default.
+    weight : array_like, optional
+        As in `conv2d`, at most 8 filters of 9 x 9.
+    bias : array_like, optional
+        ``(C_out,)``; zeros by default.
+    layout : {"NHWC", "NCHW"}
+        Of ``x`` and ``weight``.
+    **keywords
+        ``stride``, ``padding``, ``dilation``, ``groups`` and ``padding_mode``, as in `conv2d`.
+
+    Returns
+    -------
+    Explorer
+        A widget; a notebook shows it. All its settings can be read and set from Python too.
+
+    Raises
+    ------
+    ImportError
+        Where anywidget is missing; the extra ``notebook`` brings it.
+    ValueError, TypeError
+        As `conv2d`; for arrays that are too large to be shown, and for complex ones.
+
+    Examples
+    --------
+    >>> import triconv
+    >>> widget = triconv.explore(stride=2)
+    >>> widget.stride
+    (2, 2)
+    >>> widget.selected = "output", 1, 2, 0
+    >>> widget.lit["row"]
+    5
+    """
+    if unknown := set(keywords) - set(KEYWORDS):
+        name = min(unknown)
+        raise TypeError(f"explore: unexpected keyword {name!r}; expected one of {', '.join(KEYWORDS)}")
+    try:
+        from triconv.explorer import scene, widget
+    except ImportError as error:
+        if error.name not in ("anywidget", "traitlets", "ipywidgets"):
+            raise
+        raise ImportError("explore needs anywidget: pip install 'triconv[notebook]'") from None
+    arrays = scene.prepared(x, weight, bias, layout, keywords.get("groups", 1))
+    settings = widget.whole(arrays, keywords)
+    if x is None and weight is None:
+        channels = 1 if settings.groups == 1 else settings.in_channels
+        settings = settings.but(size=(6, 7), in_channels=channels, out_channels=2, kernel_size=(3, 3))
+    return widget.Explorer(arrays, settings)
