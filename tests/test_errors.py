@@ -8,10 +8,25 @@ import pytest
 from strategies import METHODS
 
 import triconv
-from triconv import Conv2d, ConvGeometry, conv2d, conv_matrix, flatten_weight, im2col, pad, plan
+from triconv import (
+    Conv2d,
+    ConvGeometry,
+    ConvOperator,
+    col2im,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    conv_matrix,
+    conv_transpose2d,
+    flatten_weight,
+    im2col,
+    pad,
+    plan,
+)
 
 x = np.ones((5, 6, 2))
 weight = np.ones((3, 2, 2, 2))
+grad = np.ones((4, 5, 3))
 
 # Valid arguments of every function: one of them is replaced by a bad one at a time.
 VALID = {
@@ -24,6 +39,11 @@ VALID = {
     ConvGeometry: {"input_shape": (5, 6, 2), "kernel_size": 2, "out_channels": 4},
     Conv2d: {"in_channels": 2, "out_channels": 4, "kernel_size": 2},
     triconv.compare: {"x": x, "weight": weight, "repeat": 1},
+    conv2d_input_grad: {"grad": grad, "weight": weight, "input_shape": (5, 6, 2)},
+    conv2d_weight_grad: {"grad": grad, "x": x, "kernel_size": 2},
+    conv_transpose2d: {"x": np.ones((4, 5, 4)), "weight": np.ones((4, 2, 2, 2))},
+    col2im: {"cols": np.ones((20, 8)), "input_shape": (5, 6, 2), "kernel_size": 2},
+    ConvOperator: {"weight": weight, "input_shape": (5, 6, 2)},
 }
 VALUE, TYPE = ValueError, TypeError
 
@@ -139,26 +159,37 @@ BAD["rng"] = [
 BAD["weight"] += [
     (np.ones(shape), VALUE) for shape in ((0, 2, 2, 2), (3, 0, 2, 2), (3, 2, 0, 2), (3, 2, 2, 0), (0, 2))
 ]
+BAD["grad"] = [*arrays, *((np.ones(shape), VALUE) for shape in ((), (4,), (4, 6, 3), (1, 4, 5, 3)))]
+BAD["cols"] = [*arrays, *((np.ones(shape), VALUE) for shape in ((), (20,), (8, 20), (1, 20, 8)))]
+BAD["output_padding"] = [(-1, VALUE), (1, VALUE), ((0, 2**70), VALUE), *((value, TYPE) for value in not_ints)]
+BAD["padded"] = [(value, TYPE) for value in (0, 1, None, "no", [True])]
+_conv = (conv2d, plan, triconv.compare, conv_matrix, ConvOperator, conv2d_input_grad, conv2d_weight_grad)
+_patches = (im2col, col2im)
+_all = (*_conv, *_patches, conv_transpose2d, Conv2d)
 TAKEN = {
-    "stride": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
-    "dilation": (conv2d, im2col, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
-    "kernel_size": (im2col, ConvGeometry, Conv2d),
-    "padding": (conv2d, im2col, pad, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
-    "padding_mode": (conv2d, im2col, pad, conv_matrix, plan, triconv.compare, Conv2d),
-    "layout": (conv2d, im2col, pad, flatten_weight, conv_matrix, plan, triconv.compare, Conv2d),
-    "method": (conv2d, plan, Conv2d),
-    "order": (conv_matrix,),
-    "groups": (conv2d, conv_matrix, plan, ConvGeometry, triconv.compare, Conv2d),
+    "stride": (*_all, ConvGeometry),
+    "dilation": (*_all, ConvGeometry),
+    "kernel_size": (*_patches, conv2d_weight_grad, ConvGeometry, Conv2d),
+    "padding": (*_all, pad, ConvGeometry),
+    "output_padding": (conv_transpose2d,),
+    "padding_mode": (*_conv, *_patches, pad, Conv2d),
+    "layout": (*_all, pad, flatten_weight),
+    "method": (conv2d, plan, conv2d_input_grad, conv2d_weight_grad, conv_transpose2d, ConvOperator, Conv2d),
+    "order": (conv_matrix, ConvOperator),
+    "padded": (conv_matrix,),
+    "groups": (*_conv, conv_transpose2d, ConvGeometry, Conv2d),
     "in_channels": (Conv2d,),
     "out_channels": (ConvGeometry, Conv2d),
-    "input_shape": (conv_matrix, plan, ConvGeometry),
+    "input_shape": (conv_matrix, plan, ConvOperator, conv2d_input_grad, col2im, ConvGeometry),
     "dtype": (conv_matrix, plan, Conv2d),
     "rng": (Conv2d,),
     "repeat": (triconv.compare,),
     "methods": (triconv.compare,),
-    "x": (conv2d, im2col, pad, triconv.compare),
-    "weight": (conv2d, flatten_weight, conv_matrix, plan, triconv.compare),
-    "bias": (conv2d, plan, triconv.compare),
+    "x": (conv2d, im2col, pad, triconv.compare, conv2d_weight_grad, conv_transpose2d),
+    "grad": (conv2d_input_grad, conv2d_weight_grad),
+    "cols": (col2im,),
+    "weight": (*_conv[:-1], flatten_weight, conv_transpose2d),
+    "bias": (conv2d, plan, triconv.compare, conv_transpose2d),
 }
 CASES = [
     pytest.param(function, name, value, error, id=f"{function.__name__}-{name}-{n}")

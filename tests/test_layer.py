@@ -298,7 +298,7 @@ MESSAGES = {
     "channels of x": (
         lambda: called()(np.ones((4, 4, 2))),
         ValueError,
-        "conv2d: weight expects 1 input channels per group, x has 2 (layout='NHWC', groups=1)",
+        "Conv2d: weight expects 1 input channels per group, x has 2 (layout='NHWC', groups=1)",
     ),
     "another weight": (
         lambda: called(weight=np.ones((3, 3, 2, 1)))(np.ones((4, 4, 1))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from triconv.geometry import ConvGeometry
 from triconv.kernels import fold, loops
 from triconv.methods import METHODS, common, matrix
 from triconv.problem import Place, Problem, Taps
+from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
 
@@ -45,11 +47,12 @@ class Transposed:
         self._fold = None
         self._whole = True
         self._matrix = None
+        self._weight_bytes = 2 * problem.dtype.itemsize * math.prod(problem.weight_shape)
+        problem = problem.plain()
         if name == "matrix":
             self._matrix = matrix.schedule(problem, machine, transposed=True)
             self._parts = [part(problem, name, self._matrix)]
             return
-        problem = problem.plain()
         axes = problem.axes
         if problem.mode != "zeros" and problem.geometry.pads != ((0, 0), (0, 0)):
             axes = unpadded(axes[0]), unpadded(axes[1])
@@ -72,6 +75,7 @@ class Transposed:
         """Weights in the order of each part, and a bias for the channels of the input."""
         if self._matrix is not None:
             matrix.require(where, self.problem, self._matrix)
+        memory.require(where, self._weight_bytes, f"packing weight of shape {weight.shape}")
         start = np.zeros(self.problem.geometry.in_channels, self.problem.dtype) if bias is None else bias
         return [part.pack(weight, start) for part in self._parts]
 

@@ -107,7 +107,26 @@ def conv2d(
     >>> triconv.conv2d(rgb, np.ones((8, 3, 3, 3), np.float32), padding="same").shape
     (32, 32, 8)
     """
-    where = "conv2d"
+    return convolved(
+        "conv2d", x, weight, bias, stride, padding, dilation, groups, padding_mode, layout, method, out
+    )
+
+
+def convolved(
+    where: str,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    padding_mode: Any,
+    layout: Any,
+    method: Any,
+    out: Any = None,
+) -> NDArray[Any]:
+    """Convolve as `conv2d` does; messages open with ``where``."""
     image = x if type(x) is np.ndarray else arguments.array(where, "x", x)
     filters = weight if type(weight) is np.ndarray else arguments.array(where, "weight", weight)
     start = bias if bias is None else arguments.bias_array(where, bias)
@@ -117,7 +136,8 @@ def conv2d(
         (stride, padding, dilation, groups, padding_mode, layout, method),
     )
     y = prepared.result(where, out, (x, weight, bias, image, filters, start))
-    prepared.run(prepared.pack(where, filters, start), image, y)
+    packed = prepared.pack(where, filters, start)
+    prepared.run(packed, common.contiguous(where, "x", image, prepared.problem.dtype), y)
     return y
 
 
@@ -252,7 +272,7 @@ def im2col(
         record = loops.record(
             **common.sizes(made, 1, 1), pixels=PIXELS, pieces=pieces, tasks=made.batch * pieces
         )
-        flat = np.ascontiguousarray(image, made.dtype).reshape(-1)
+        flat = common.contiguous(where, "x", image, made.dtype).reshape(-1)
         kernel = patch_kernels.matrix(made.dtype.name)
         workers = common.threads_for(y.size)
         interruptible(y.size, kernel, workers, flat, *common.maps(made), y.reshape(-1), record)
@@ -298,7 +318,7 @@ def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str 
     dtype = arguments.result_dtype(image)
     high, wide = height + sum(pads[0]), width + sum(pads[1])
     memory.require(
-        where, batch * high * wide * channels * dtype.itemsize, f"the padded input {high} x {wide}"
+        where, max(batch, 1) * high * wide * channels * dtype.itemsize, f"the padded input {high} x {wide}"
     )
     axes: list[tuple[int, int]] = [(0, 0)] * image.ndim
     first = image.ndim - (3 if layout == "NHWC" and image.ndim > 2 else 2)
@@ -340,7 +360,9 @@ def flatten_weight(weight: ArrayLike, *, layout: str = "NHWC") -> NDArray[Any]:
         rows = filters.T[None]
     else:
         rows = filters.transpose((0, 3, 2, 1) if layout == "NHWC" else (0, 1, 3, 2))
-    return np.array(rows, arguments.result_dtype(filters), order="C").reshape(len(rows), -1)
+    dtype = arguments.result_dtype(filters)
+    common.require_copy(where, "weight", filters, dtype)
+    return np.array(rows, dtype, order="C").reshape(len(rows), -1)
 
 
 def conv_matrix(
@@ -404,7 +426,7 @@ def conv_matrix(
     wanted = arguments.result_dtype(filters) if dtype is None else arguments.dtype_of(where, dtype)
     if filters.dtype.kind == "c" and wanted.kind != "c":
         raise TypeError(f"{where}: dtype expects a complex dtype for complex weights, got {wanted}")
-    shape = arguments.integers(where, "input_shape", input_shape, "one sample's shape", 0)
+    shape = arguments.integers(where, "input_shape", input_shape, "a sequence of ints, one sample's shape", 0)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
     order = arguments.choice(where, "order", order, arguments.ORDERS)
     padded = arguments.boolean(where, "padded", padded)
@@ -424,8 +446,10 @@ def conv_matrix(
         layout=layout,
         x_name="input_shape",
     )
+    made = made.plain(cut=not padded)
     plan = matrix.schedule(made, machine(), order, padded=padded)
     matrix.require(where, made, plan)
+    common.require_copy(where, "weight", filters, made.dtype)
     from scipy.sparse import csr_array
 
     indptr, indices, data = matrix.assemble(made, plan, filters, common.threads_for(plan.entries))

@@ -240,20 +240,24 @@ DTYPES = "bool, an integer, float16, float32, float64, complex64 or complex128"
 
 
 def array(where: str, name: str, value: Any) -> NDArray[Any]:
-    """``value`` as an ndarray of one of the dtypes that the library takes, in native byte order."""
+    """``value`` as an ndarray of one of the dtypes that the library takes, in its own byte order."""
     if type(value) is np.ndarray:
         made = value
     else:
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-            raise TypeError(f"{where}: {name} has masked entries; fill them first (numpy.ma.filled)")
+        unmasked(where, name, value)
         try:
             made = np.asarray(value)
         except (ValueError, TypeError, RuntimeError) as error:
             raise TypeError(f"{where}: {name} is not an array: {error}") from None
     supported(where, name, made.dtype)
-    if not made.dtype.isnative:
-        made = made.astype(made.dtype.newbyteorder("="))
     return made
+
+
+def unmasked(where: str, name: str, value: Any) -> None:
+    """Refuse a masked array with masked entries, or a sequence of such, whose masks NumPy would drop."""
+    held = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(each, np.ma.MaskedArray) and np.ma.is_masked(each) for each in held):
+        raise TypeError(f"{where}: {name} has masked entries; fill them first (numpy.ma.filled)")
 
 
 def supported(where: str, name: str, dtype: np.dtype[Any]) -> None:
@@ -268,8 +272,8 @@ def is_supported(dtype: np.dtype[Any]) -> bool:
 
 
 def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The result's dtype for inputs whose common dtype is this."""
-    return np.dtype(np.float64) if dtype.kind in "biu" else dtype
+    """The result's dtype, in native byte order, for inputs whose common dtype is this."""
+    return np.dtype(np.float64) if dtype.kind in "biu" else dtype.newbyteorder("=")
 
 
 def computed(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -285,7 +289,7 @@ def dtype_of(where: str, value: Any) -> np.dtype[Any]:
         raise TypeError(f"{where}: dtype expects a NumPy dtype, got {describe(value)}") from None
     if not is_supported(dtype):
         raise TypeError(f"{where}: dtype expects {DTYPES}, got {dtype}")
-    return floating(dtype.newbyteorder("="))
+    return floating(dtype)
 
 
 def result_dtype(*values: Any) -> np.dtype[Any]:

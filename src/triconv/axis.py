@@ -47,14 +47,18 @@ class Axis:
         """Output length, ``floor((H_pad - reach) / s) + 1``; not positive where the kernel does not fit."""
         return (self.padded - self.reach) // self.stride + 1
 
-    def plain(self) -> Axis:
-        """The same sums where steps that no one takes, which may be of any size, are 1.
+    def plain(self, *, cut: bool = True) -> Axis:
+        """The same sums where steps that no one takes, which may be of any size, are small.
 
-        Those are the stride to the next of one output, whose patch is then all there is, and the dilation of
-        one tap.
+        Those are the stride to the next of one output, and the dilation of one tap. ``cut`` leaves the patch
+        of one output as all there is.
         """
         made = self if self.kernel > 1 else replace(self, dilation=1)
-        return replace(made, stride=1, after=made.reach - made.before - made.size) if made.out == 1 else made
+        if made.out != 1:
+            return made
+        if cut:
+            return replace(made, stride=1, after=made.reach - made.before - made.size)
+        return replace(made, stride=min(made.stride, made.padded))
 
     def patch(self, i: int) -> slice:
         """Padded positions that output ``i`` reads."""
@@ -63,13 +67,9 @@ class Axis:
 
     def patches_containing(self, r: int) -> list[tuple[int, int]]:
         """Every ``(i, u)`` with ``i s + u d = r``, in ascending order of ``i``."""
-        first = max(0, -(-(r - self.reach + 1) // self.stride))
-        last = min(self.out - 1, r // self.stride)
-        return [
-            (i, (r - i * self.stride) // self.dilation)
-            for i in range(first, last + 1)
-            if (r - i * self.stride) % self.dilation == 0
-        ]
+        taps = range(self.kernel - 1, -1, -1)
+        outputs = ((*divmod(r - u * self.dilation, self.stride), u) for u in taps)
+        return [(i, u) for i, rest, u in outputs if not rest and 0 <= i < self.out]
 
     def outputs(self) -> NDArray[np.int64]:
         """Every output position."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
 from triconv.axis import Axis
+from triconv.runtime import memory
 
 Index = NDArray[np.int64]
+INT64_MOST = 2**63 - 1
+LISTED = 256  # bytes of an entry while a list of positions is made
 
 
 @dataclass(frozen=True, init=False, slots=True)
@@ -244,6 +248,7 @@ class ConvGeometry:
         [[0, 0, 0, 1], [0, 1, 0, 0]]
         """
         h, w = self.axes
+        self._require("patches_containing", min(h.kernel, h.out) * min(w.kernel, w.out))
         r = arguments.position("ConvGeometry.patches_containing", "r", r, h.padded)
         c = arguments.position("ConvGeometry.patches_containing", "c", c, w.padded)
         rows, columns = h.patches_containing(r), w.patches_containing(c)
@@ -408,6 +413,7 @@ class ConvGeometry:
         (array([1, 2, 4, 5]), array([0, 1, 2, 3]))
         """
         h, w = self.axes
+        self._require("row", self.patch_size)
         i = arguments.position("ConvGeometry.row", "i", i, h.out)
         j = arguments.position("ConvGeometry.row", "j", j, w.out)
         m = arguments.position("ConvGeometry.row", "m", m, self.out_channels)
@@ -419,6 +425,13 @@ class ConvGeometry:
         return at.astype(np.int64).ravel(), np.arange(self.patch_size, dtype=np.int64)
 
     # --- checks -------------------------------------------------------------------------------------
+
+    def _require(self, method: str, entries: int) -> None:
+        """Refuse positions that 64 bits cannot hold, and more of them than fit."""
+        where = f"ConvGeometry.{method}"
+        if max(math.prod(self.padded_shape), math.prod(self.output_shape), self.patch_size) > INT64_MOST:
+            raise ValueError(f"{where}: positions in arrays of this size need more than 64 bits")
+        memory.require(where, LISTED * entries, f"a list of up to {entries} entries")
 
     @staticmethod
     def _positions(method: str, name: str, value: Any, size: int) -> Index:
@@ -436,6 +449,7 @@ class ConvGeometry:
     def _index(
         self, method: str, values: tuple[Any, ...], names: tuple[str, ...], shape: tuple[int, ...]
     ) -> Any:
+        self._require(method, 0)
         a, b, c = (
             self._positions(method, name, value, size)
             for name, value, size in zip(names, values, shape, strict=True)
@@ -443,6 +457,7 @@ class ConvGeometry:
         return _plain(a + shape[0] * (b + shape[1] * c))
 
     def _unravel(self, method: str, n: Any, shape: tuple[int, int, int]) -> tuple[Any, Any, Any]:
+        self._require(method, 0)
         numbers = self._positions(method, "n", n, shape[0] * shape[1] * shape[2])
         rest, first = np.divmod(numbers, shape[0])
         third, second = np.divmod(rest, shape[1])

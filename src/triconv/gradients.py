@@ -25,6 +25,7 @@ from triconv.problem import (
     image_shape,
     in_layout,
     problem,
+    require_tables,
     unfiltered,
 )
 from triconv.runtime import memory
@@ -98,7 +99,10 @@ def conv2d_input_grad(
         (where, y.shape, y.dtype, filters.shape, filters.dtype),
         (input_shape, stride, padding, dilation, groups, padding_mode, layout, method),
     )
-    return transpose(where, operator, y, filters.conj() if filters.dtype.kind == "c" else filters)
+    if filters.dtype.kind == "c":
+        common.require_copy(where, "weight", filters, filters.dtype)
+        filters = filters.conj()
+    return transpose(where, operator, y, filters)
 
 
 def conv2d_weight_grad(
@@ -169,11 +173,12 @@ def conv2d_weight_grad(
     )
     size = math.prod(made.weight_shape) * made.dtype.itemsize
     memory.require(where, size, f"the result of shape {made.weight_shape}")
-    # conj(sum of conj(G) x) is the sum of G conj(x).
-    y = np.ascontiguousarray(y.conj() if y.dtype.kind == "c" else y, made.dtype)
-    image = np.ascontiguousarray(image, made.dtype)
     if not made.batch:
         return np.zeros(made.weight_shape, made.result)
+    y = common.contiguous(where, "grad", y, made.dtype)
+    image = common.contiguous(where, "x", image, made.dtype)
+    if y.dtype.kind == "c":  # conj(sum of conj(G) x) is the sum of G conj(x)
+        y = y.conj()
     if run is None:
         w = weight_grad_by_matrix(where, made, y, image)
     else:
@@ -250,20 +255,23 @@ def conv_transpose2d(
     start = arguments.bias_array(where, bias)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
     groups = arguments.integer(where, "groups", groups, 1)
-    check_weight(where, filters.shape, layout)
+    check_weight(where, filters.shape, layout, "C_in", "C_out / groups")
     batch, (height, width, channels) = image_shape(where, "x", y.shape, layout)
     flat = filters.ndim == 2
     if flat and y.ndim != 2:
         raise ValueError(f"{where}: a 2-D weight expects a 2-D x, got shape {y.shape}")
     rows, columns, depth = (*filters.shape, 1) if flat else channels_last(layout, filters.shape)
     count = 1 if flat else filters.shape[0]
-    if count % groups or count != channels:
+    if count != channels:
         raise ValueError(
-            f"{where}: weight expects one filter for each of the {channels} channels of x, a multiple of "
-            f"groups={groups}, got {count} (layout={layout!r})"
+            f"{where}: weight expects a filter for each of the {channels} channels of x, got {count} "
+            f"(layout={layout!r})"
         )
+    if channels % groups:
+        raise ValueError(f"{where}: groups expects a divisor of the {channels} channels of x, got {groups}")
     check_bias(where, None if start is None else np.shape(start), depth * groups, flat=flat)
     axes = transposed_axes(where, (height, width), (rows, columns), stride, padding, dilation, output_padding)
+    require_tables(where, axes)
     geometry = ConvGeometry.from_axes(where, axes, depth * groups, channels, groups)
     result = arguments.result_dtype(y, filters, start)
     shape = in_layout(layout, *geometry.input_shape)
@@ -277,7 +285,7 @@ def conv_transpose2d(
     )
     require(where, made)
     method = arguments.choice(where, "method", method, NAMES)
-    return transpose(where, transposed(made, method, machine()), y, filters, start)
+    return transpose(where, transposed(made, method, machine()), y, filters, start, "x")
 
 
 def col2im(
@@ -328,7 +336,9 @@ def col2im(
     """
     where = "col2im"
     patches = arguments.array(where, "cols", cols)
-    shape = arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0)
+    shape = arguments.integers(
+        where, "input_shape", input_shape, "a sequence of ints, the full shape of x", 0
+    )
     made = unfiltered(
         *(where, shape, patches.dtype, kernel_size, stride, padding, dilation, padding_mode, layout),
         x_name="input_shape",
@@ -345,7 +355,7 @@ def col2im(
         starts, places = axis.listed(axis.taps(axis.outputs()).reshape(-1), made.mode)
         tables += [starts, places // axis.kernel * output + places % axis.kernel * tap]
     fold = folding(made, tables, h.out * w.out * size, h.kernel * w.kernel)
-    return fold(np.ascontiguousarray(patches, made.dtype)).astype(made.result, copy=False)
+    return fold(common.contiguous(where, "cols", patches, made.dtype)).astype(made.result, copy=False)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -368,7 +378,7 @@ def known_input_grad(
     method = arguments.choice(where, "method", method, NAMES)
     made = problem(
         where,
-        arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0),
+        arguments.integers(where, "input_shape", input_shape, "a sequence of ints, the full shape of x", 0),
         weight_shape,
         None,
         arguments.result_dtype(grad_dtype, weight_dtype),
@@ -428,7 +438,7 @@ def known_weight_grad(
         groups=groups,
         padding_mode=padding_mode,
         layout=layout,
-    )
+    ).plain()
     check_grad(where, grad_shape, made)
     if method == "matrix" or not made.batch:
         return made, None
@@ -467,7 +477,8 @@ def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray
     for group in range(g.groups):
         of_group = slice(group * depth, (group + 1) * depth), slice(group * filters, (group + 1) * filters)
         packed = prepared.pack(where, outputs[..., of_group[1]].transpose(3, 1, 2, 0), None)
-        prepared.run(packed, channels[..., of_group[0]].transpose(3, 1, 2, 0), part)
+        samples = channels[..., of_group[0]].transpose(3, 1, 2, 0)
+        prepared.run(packed, common.contiguous(where, "x", samples, made.dtype), part)
         result[of_group[1]] = part.transpose(3, 1, 2, 0)
     if len(made.weight_shape) == 2:
         return result.reshape(made.weight_shape)
@@ -475,7 +486,12 @@ def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray
 
 
 def transpose(
-    where: str, operator: Transposed, y: NDArray[Any], weight: NDArray[Any], bias: Any = None
+    where: str,
+    operator: Transposed,
+    y: NDArray[Any],
+    weight: NDArray[Any],
+    bias: Any = None,
+    name: str = "grad",
 ) -> NDArray[Any]:
     """Apply the transpose of a problem's W to ``y``, and add a bias for each channel of its input."""
     made = operator.problem
@@ -484,7 +500,8 @@ def transpose(
     if bias is not None:
         start = np.empty(made.geometry.in_channels, made.dtype)
         start[:] = bias
-    x = operator.run(operator.pack(where, weight, start), np.ascontiguousarray(y, made.dtype), start)
+    packed = operator.pack(where, weight, start)
+    x = operator.run(packed, common.contiguous(where, name, y, made.dtype), start)
     with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
         return x.astype(made.result, copy=False)
 
@@ -530,7 +547,9 @@ def transposed_axes(
                 f"got {more}"
             )
         size = (n - 1) * s - (before + after) + d * (k - 1) + more + 1
-        if n < 1 or size < 1:
+        if n < 1:
+            raise ValueError(f"{where}: x expects at least 1 for its {name}, got {n}")
+        if size < 1:
             raise ValueError(
                 f"{where}: the output would be empty: {name} {n} gives "
                 f"({n} - 1) * {s} - ({before} + {after}) + {d} * ({k} - 1) + {more} + 1 = {size}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
-from triconv.api import conv2d
+from triconv.api import convolved
 from triconv.axis import Axis
 from triconv.gradients import conv2d_input_grad, conv2d_weight_grad
 from triconv.methods import NAMES
@@ -173,7 +173,7 @@ class Conv2d:
             self.bias = arguments.array(where, "bias", self.bias)
         if self.weight.shape != self._shape:
             raise ValueError(f"{where}: weight expects shape {self._shape}, got {self.weight.shape}")
-        y = conv2d(image, self.weight, self.bias, **self._keywords)
+        y = convolved(where, image, self.weight, self.bias, **self._keywords)
         self._last = image, self.weight.copy(), y.shape
         return y
 

@@ -16,6 +16,7 @@ from triconv.geometry import ConvGeometry
 from triconv.methods import common, matrix
 from triconv.plan import candidates, prepare
 from triconv.problem import Problem
+from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import machine
 
@@ -28,7 +29,7 @@ class Linear:
 
     def __init__(self, where: str, problem: Problem, weight: NDArray[Any], order: str, method: str) -> None:
         self.where = where
-        self.problem = problem
+        self.problem = problem = problem.plain()
         self.weight = weight
         self.order = order
         self.method = method
@@ -54,7 +55,11 @@ class Linear:
                 self._ready.pop(oldest, None)  # another thread may have been here
             self._ready[key] = run
         size = math.prod(self.problem.x_shape if adjoint else self.problem.y_shape)
-        return run(rows.astype(dtype, copy=False)).reshape(len(rows), size)
+        shape = len(rows), size
+        memory.require(self.where, math.prod(shape) * dtype.itemsize, f"the result of shape {shape[::-1]}")
+        if rows.dtype != dtype:
+            common.require_copy(self.where, "x", rows, dtype)
+        return run(rows.astype(dtype, copy=False)).reshape(shape)
 
     def _runner(self, adjoint: bool, batch: int, dtype: np.dtype[Any]) -> Run:
         """A function of ``batch`` contiguous rows of a dtype that applies W, or its adjoint, to them."""
@@ -68,7 +73,7 @@ class Linear:
         if adjoint:
             back = transposed(made, self.method, machine())
             turned = back.pack(self.where, weight)
-            return lambda rows: back.run(turned, np.ascontiguousarray(rows))
+            return lambda rows: back.run(turned, common.contiguous(self.where, "x", rows, dtype))
         method = self.method
         if method == "auto":
             # By one sample, as everywhere, and without W.
@@ -79,7 +84,7 @@ class Linear:
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
             y = np.empty(made.y_shape, dtype)
-            prepared.run(packed, rows, y)
+            prepared.run(packed, common.contiguous(self.where, "x", rows, dtype), y)
             return y
 
         return run
@@ -102,7 +107,7 @@ class Linear:
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
             # Vectors side by side are as SciPy's callers have them, and as W takes them.
-            columns = np.ascontiguousarray(rows.T) if batch_fits else np.ascontiguousarray(rows)
+            columns = common.contiguous(self.where, "x", rows.T if batch_fits else rows, made.dtype)
             y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
             workers = common.threads_for(made.flops)
             interruptible(plan.entries * made.batch, product, W, columns.reshape(-1), y.reshape(-1), workers)

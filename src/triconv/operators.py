@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 from triconv import arguments, spectrum
 from triconv.api import conv_matrix
 from triconv.linear import Linear
-from triconv.methods import NAMES
+from triconv.methods import NAMES, common
 from triconv.problem import Shape, problem
 from triconv.runtime import memory
 
@@ -23,7 +23,36 @@ if TYPE_CHECKING:
 WHERE = "ConvOperator"
 
 
-class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has no types here
+class Unmasked(LinearOperator):  # type: ignore[misc]  # SciPy's class has no types here
+    """An operator whose products refuse masked entries; SciPy's would take what lies under the mask."""
+
+    def dot(self, x: Any) -> Any:
+        """``self @ x``."""
+        arguments.unmasked(WHERE, "x", x)
+        return super().dot(x)
+
+
+class Turned(Unmasked):
+    """One of the transposes that SciPy makes of an operator."""
+
+    def __init__(self, made: LinearOperator) -> None:
+        super().__init__(made.dtype, made.shape)
+        self._made = made
+
+    def _matvec(self, x: Any) -> Any:
+        return self._made.matvec(x)
+
+    def _rmatvec(self, x: Any) -> Any:
+        return self._made.rmatvec(x)
+
+    def _matmat(self, X: Any) -> Any:
+        return self._made.matmat(X)
+
+    def _rmatmat(self, X: Any) -> Any:
+        return self._made.rmatmat(X)
+
+
+class ConvOperator(Unmasked):
     r"""A convolution without its bias as a linear operator: :math:`\mathrm{vec}(Y) = W\,\mathrm{vec}(X)`.
 
     Takes part in all of SciPy's operator algebra and solvers. Its adjoint is exact for every keyword.
@@ -100,7 +129,9 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         method: str = "auto",
     ) -> None:
         filters = arguments.array(WHERE, "weight", weight)
-        shape = arguments.integers(WHERE, "input_shape", input_shape, "one sample's shape", 0)
+        shape = arguments.integers(
+            WHERE, "input_shape", input_shape, "a sequence of ints, one sample's shape", 0
+        )
         layout = arguments.choice(WHERE, "layout", layout, arguments.LAYOUTS)
         self._order = arguments.choice(WHERE, "order", order, arguments.ORDERS)
         self._method = arguments.choice(WHERE, "method", method, NAMES)
@@ -123,6 +154,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
             layout=layout,
             x_name="input_shape",
         )
+        common.require_copy(WHERE, "weight", filters, dtype)
         self._weight = np.array(filters, dtype, order="C")
         self._linear = Linear(WHERE, self._problem, self._weight, self._order, self._method)
         super().__init__(dtype, (math.prod(self.output_shape), math.prod(self.input_shape)))
@@ -161,12 +193,15 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         >>> triconv.ConvOperator(np.ones((1, 1)), (2, 2)).vec([[1, 2], [3, 4]])
         array([1, 3, 2, 4])
         """
-        sample = np.asarray(array)
+        where = f"{WHERE}.vec"
+        sample = arguments.array(where, "array", array)
         if sample.shape not in (self.input_shape, self.output_shape):
             raise ValueError(
-                f"{WHERE}.vec: array expects shape {self.input_shape} of an input or {self.output_shape} "
+                f"{where}: array expects shape {self.input_shape} of an input or {self.output_shape} "
                 f"of an output, got {sample.shape}"
             )
+        if not (sample.flags.c_contiguous if self._order == "C" else sample.flags.f_contiguous):
+            common.require_copy(where, "array", sample, sample.dtype)
         return sample.ravel(self._order)  # type: ignore[arg-type]
 
     def unvec(self, y: ArrayLike) -> NDArray[Any]:
@@ -195,7 +230,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         array([[1, 2],
                [3, 4]])
         """
-        return self._shaped("unvec: y", y, self.output_shape)
+        return self._shaped("unvec", "y", y, self.output_shape)
 
     def unvec_input(self, v: ArrayLike) -> NDArray[Any]:
         """A vector that the operator takes, or its adjoint returned, as an input sample.
@@ -223,7 +258,7 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
         array([[1., 1.],
                [1., 1.]])
         """
-        return self._shaped("unvec_input: v", v, self.input_shape)
+        return self._shaped("unvec_input", "v", v, self.input_shape)
 
     def to_sparse(self) -> csr_array:
         """W as a sparse matrix, a new one.
@@ -475,8 +510,11 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
     def _rmatmat(self, X: Any) -> NDArray[Any]:
         return self._linear.apply(X.T, adjoint=True).T
 
+    def _adjoint(self) -> LinearOperator:
+        return Turned(super()._adjoint())
+
     def _transpose(self) -> LinearOperator:
-        return super()._transpose() if self.dtype.kind == "c" else self._adjoint()
+        return Turned(super()._transpose()) if self.dtype.kind == "c" else self._adjoint()
 
     def __reduce__(self) -> tuple[Any, ...]:
         keywords = self._keywords() | {"order": self._order, "method": self._method}
@@ -493,11 +531,12 @@ class ConvOperator(LinearOperator):  # type: ignore[misc]  # SciPy's class has n
             "layout": p.layout,
         }
 
-    def _shaped(self, name: str, value: ArrayLike, shape: Shape) -> NDArray[Any]:
-        vector = np.asarray(value)
+    def _shaped(self, method: str, name: str, value: ArrayLike, shape: Shape) -> NDArray[Any]:
+        where = f"{WHERE}.{method}"
+        vector = arguments.array(where, name, value)
         size = math.prod(shape)
         if vector.shape not in ((size,), (size, 1)):
-            raise ValueError(f"{WHERE}.{name} expects shape ({size},), got {vector.shape}")
+            raise ValueError(f"{where}: {name} expects shape ({size},), got {vector.shape}")
         return vector.reshape(shape, order=self._order)  # type: ignore[call-overload]
 
 

@@ -41,12 +41,15 @@ class Prepared:
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
         self._pack = self.module.packer(problem.plain(), schedule)
         self._run = self.module.runner(problem.plain(), schedule)
+        self._weight_bytes = 2 * problem.dtype.itemsize * math.prod(problem.weight_shape)
         self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
     def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
         """Weights and bias in the method's order; W is refused where it would not fit."""
         if self.name == "matrix":
             matrix.require(where, self.problem, self.schedule)
+        if self._weight_bytes > memory.SMALL:
+            memory.require(where, self._weight_bytes, f"packing weight of shape {weight.shape}")
         start = self._no_bias
         if bias is not None:
             start = np.empty_like(start)
@@ -54,13 +57,13 @@ class Prepared:
         return self._pack(weight, start)
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
-        """Convolve ``x`` into ``y``, an array of the result's shape and dtype."""
+        """Convolve contiguous ``x`` of the problem's dtype into ``y``, an array of the result's."""
         p = self.problem
         if not p.batch:
             return
-        if x.dtype != p.dtype or not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x, p.dtype)
-        whole = y if y.dtype == p.dtype and y.flags.c_contiguous else np.empty(p.y_shape, p.dtype)
+        flags = y.flags
+        ready = y.dtype == p.dtype and flags.c_contiguous and flags.aligned
+        whole = y if ready else np.empty(p.y_shape, p.dtype)
         workers = common.threads_for(self.flops)
         interruptible(self.cycles, self._run, packed, x.reshape(-1), whole.reshape(-1), workers)
         if whole is not y:
@@ -197,8 +200,8 @@ class ConvPlan:
             raise ValueError(f"{where}: x expects shape {p.x_shape}, got {image.shape}")
         if image.dtype != p.result and np.result_type(image.dtype, p.result) != p.result:
             raise TypeError(f"{where}: x expects at most dtype {p.result}, got {image.dtype}")
-        y = self._prepared.result(where, out, (image,))
-        self._prepared.run(self._packed, image, y)
+        y = self._prepared.result(where, out, (x, image))
+        self._prepared.run(self._packed, common.contiguous(where, "x", image, p.dtype), y)
         return y
 
     def explain(self) -> str:
@@ -300,7 +303,9 @@ def plan(
     where = "plan"
     filters = arguments.array(where, "weight", weight)
     start = arguments.bias_array(where, bias)
-    shape = arguments.integers(where, "input_shape", input_shape, "the full shape of x", 0)
+    shape = arguments.integers(
+        where, "input_shape", input_shape, "a sequence of ints, the full shape of x", 0
+    )
     result = arguments.result_dtype(filters, start)
     if dtype is not None:
         wanted = arguments.dtype_of(where, dtype)
@@ -323,4 +328,5 @@ def plan(
         x_name="input_shape",
     )
     prepared = prepare(made, asked, machine())
+    common.require_copy(where, "weight", filters, filters.dtype)
     return ConvPlan(prepared, filters.copy(), start.copy() if isinstance(start, np.ndarray) else start, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from triconv import arguments
 from triconv.axis import Axis
-from triconv.geometry import ConvGeometry
+from triconv.geometry import INT64_MOST, ConvGeometry
+from triconv.runtime import memory
 
 Shape = tuple[int, ...]
+TABLES = 32  # bytes of tables of indices, while they are made, a padded row or column
 
 
 class Place(NamedTuple):
@@ -68,9 +71,9 @@ class Problem:
             return height * width * channels, width * channels, channels, 1
         return height * width * channels, width, 1, height * width
 
-    def plain(self) -> Problem:
+    def plain(self, *, cut: bool = True) -> Problem:
         """The same sums by `Axis.plain`, for schedules to be made of."""
-        axes = tuple(axis.plain() for axis in self.axes)
+        axes = tuple(axis.plain(cut=cut) for axis in self.axes)
         if axes == self.axes:
             return self
         g = self.geometry
@@ -172,12 +175,16 @@ def problem(
     check_channels(where, x_name, channels, filters, depth, groups, layout)
     check_bias(where, bias_shape, filters, flat=len(weight_shape) == 2)
     axes = arguments.axes(where, (height, width), kernel, stride, padding, dilation, mode)
+    require_tables(where, axes)
     geometry = ConvGeometry.from_axes(where, axes, channels, filters, groups)
     y_shape: Shape = in_layout(layout, *geometry.output_shape)
     if len(x_shape) == 4:
         y_shape = (batch, *y_shape)
     elif len(weight_shape) == 2:
         y_shape = geometry.output_shape[:2]
+    for shape in (x_shape, y_shape):
+        if math.prod(shape) > INT64_MOST:
+            raise MemoryError(f"{where}: an array of shape {shape} has more elements than 64 bits can count")
     dtype = arguments.computed(result)
     return Problem(geometry, batch, mode, layout, dtype, result, x_shape, weight_shape, y_shape)
 
@@ -199,17 +206,31 @@ def unfiltered(
     mode = arguments.padding_mode(where, padding_mode)
     batch, (height, width, channels) = image_shape(where, x_name, shape, layout)
     axes = arguments.axes(where, (height, width), kernel_size, stride, padding, dilation, mode)
+    require_tables(where, axes)
     geometry = ConvGeometry.from_axes(where, axes, channels, 1, 1)
     result = arguments.floating(dtype)
     y_shape = in_layout(layout, *geometry.output_shape)
-    return Problem(geometry, batch, mode, layout, arguments.computed(result), result, shape, (), y_shape)
+    made = Problem(geometry, batch, mode, layout, arguments.computed(result), result, shape, (), y_shape)
+    return made.plain()
 
 
-def check_weight(where: str, shape: Shape, layout: str) -> None:
+def require_tables(where: str, axes: tuple[Axis, Axis]) -> None:
+    """Refuse sizes whose tables of indices would not fit, which also keeps all indices to 64 bits."""
+    h, w = axes
+    memory.require(
+        where,
+        TABLES * (h.padded + w.padded),
+        f"indexing {h.padded} padded rows and {w.padded} padded columns",
+    )
+
+
+def check_weight(
+    where: str, shape: Shape, layout: str, filters: str = "C_out", depth: str = "C_in / groups"
+) -> None:
     """Refuse what is no bank of filters."""
     if len(shape) not in (2, 4):
         expected = (
-            "(C_out, k_h, k_w, C_in / groups)" if layout == "NHWC" else "(C_out, C_in / groups, k_h, k_w)"
+            f"({filters}, k_h, k_w, {depth})" if layout == "NHWC" else f"({filters}, {depth}, k_h, k_w)"
         )
         raise ValueError(
             f"{where}: weight expects {expected} or (k_h, k_w), got shape {shape} (layout={layout!r})"

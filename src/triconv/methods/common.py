@@ -15,7 +15,7 @@ from triconv.kernels import pack as kernels
 from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
 from triconv.problem import Problem
-from triconv.runtime import threads
+from triconv.runtime import memory, threads
 from triconv.runtime.machine import Machine
 
 # Figures beside a number are measurements on two cores with AVX-512 and 2 MiB of second-level cache each.
@@ -186,6 +186,20 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
         return Packed(packed, start)
 
     return pack
+
+
+def contiguous(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array as kernels take it: itself, or a copy, refused where that would not fit."""
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned:
+        return array
+    require_copy(where, name, array, dtype)
+    return array.astype(dtype, order="C")
+
+
+def require_copy(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Refuse a copy that would not fit, as of an array with strides of zero, which itself takes nothing."""
+    memory.require(where, array.size * dtype.itemsize, f"a copy of {name} of shape {array.shape} ({dtype})")
 
 
 def aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -236,11 +236,14 @@ def raveled(problem: Problem, shape: Shape, order: str) -> tuple[int, int, int]:
 def require(where: str, problem: Problem, plan: Schedule) -> None:
     """Refuse a W that would not fit."""
     g = problem.geometry
+    instead = "use method='direct', or ConvOperator, which need no W"
+    if where == "ConvOperator":
+        instead = "use another method, which needs no W"
     memory.require(
         where,
         packed_bytes(problem, plan),
         f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries",
-        "use method='direct', or ConvOperator, which need no W" if g.flops else "",
+        instead if g.flops else "",
     )
 
 
