@@ -31,6 +31,12 @@ class Unmasked(LinearOperator):  # type: ignore[misc]  # SciPy's class has no ty
         arguments.unmasked(WHERE, "x", x)
         return super().dot(x)
 
+    def _adjoint(self) -> LinearOperator:
+        return Turned(super()._adjoint())
+
+    def _transpose(self) -> LinearOperator:
+        return Turned(super()._transpose())
+
 
 class Turned(Unmasked):
     """One of the transposes that SciPy makes of an operator."""
@@ -510,11 +516,8 @@ class ConvOperator(Unmasked):
     def _rmatmat(self, X: Any) -> NDArray[Any]:
         return self._linear.apply(X.T, adjoint=True).T
 
-    def _adjoint(self) -> LinearOperator:
-        return Turned(super()._adjoint())
-
     def _transpose(self) -> LinearOperator:
-        return Turned(super()._transpose()) if self.dtype.kind == "c" else self._adjoint()
+        return super()._transpose() if self.dtype.kind == "c" else self._adjoint()
 
     def __reduce__(self) -> tuple[Any, ...]:
         keywords = self._keywords() | {"order": self._order, "method": self._method}
