@@ -126,6 +126,15 @@ class Emitter:
         kind = ir.VectorType(LANE, self.count)
         return self.b.shuffle_vector(vector, vector, ir.Constant(kind, lanes))
 
+    def parted(self, vector: Any) -> list[Any]:
+        """A vector's real and imaginary numbers, each in the first place of its pair, zeros in the other."""
+        zeros = ir.Constant(self.vector, [0.0] * self.count)
+        kind = ir.VectorType(LANE, self.count)
+        picks = [
+            [lane + part if lane % 2 == 0 else self.count for lane in range(self.count)] for part in (0, 1)
+        ]
+        return [self.b.shuffle_vector(vector, zeros, ir.Constant(kind, lanes)) for lanes in picks]
+
     def interleave(self, real: Any, imaginary: Any) -> Any:
         """Two splats as one vector of complex numbers."""
         lanes = [lane if lane % 2 == 0 else self.count + lane for lane in range(self.count)]
@@ -133,11 +142,17 @@ class Emitter:
 
     # --- arithmetic ---------------------------------------------------------------------------------
 
-    def start_columns(self, bias: Any) -> None:
-        """Start every row from the same vectors of biases."""
+    def start_columns(self, bias: Any, *, pixels: bool = False) -> None:
+        """Start every row from the same vectors of biases.
+
+        An imaginary part starts the sum of real weights times imaginary pixels in every tile, for the same
+        bits: that is the second sum where ``pixels`` are what is broadcast.
+        """
         for q, start in enumerate(self.load_vectors(bias)):
+            starts = self.parted(start) if pixels and self.parts == 2 else [start]
             for p in range(self.tile.rows):
-                self.b.store(start, self.acc[p][q][0])
+                for value, cell in zip(starts, self.acc[p][q], strict=False):
+                    self.b.store(value, cell)
 
     def start_rows(self, bias: Any, apart: Any) -> None:
         """Start each row from one bias, ``apart`` elements from the last row's."""

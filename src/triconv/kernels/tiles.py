@@ -58,7 +58,7 @@ def channels_tile(tile: Tile, wrapped: bool) -> Any:
             emit = Emitter(b, tile)
             data, weight, bias, out = (emit.pointer(value) for value in (data, weight, bias, out))
             runs = emit.pointer(runs, INT)
-            emit.start_columns(bias)
+            emit.start_columns(bias, pixels=True)
             if wrapped:
                 table = emit.pointer(places, INT)
                 offsets = [b.load(b.gep(table, [integer(p)])) for p in range(tile.rows)]

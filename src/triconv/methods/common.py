@@ -61,7 +61,7 @@ def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
     """Which way the vectors lie, and the tile.
 
     ``channels`` fills lanes with filters, ``columns`` with pixels of a row; the one that is predicted to
-    take fewer cycles is taken. Direct and im2col share the choice, and with it the bits of complex sums.
+    take fewer cycles is taken.
     """
     g = problem.geometry
     filters = g.out_channels // g.groups
