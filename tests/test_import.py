@@ -41,29 +41,37 @@ def test_a_matrix_loads_scipy_sparse():
 
 def test_import_compiles_nothing_and_starts_no_threads():
     code = """
-import numba, threading
+import os, threading
+import numba, numpy
 from numba.core import event
+def tasks():
+    return len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
+before = tasks()  # NumPy's BLAS has started its own
 with event.install_recorder("numba:compile") as recorder:
     import triconv
-print(len(recorder.buffer), threading.active_count())
+print(len(recorder.buffer), threading.active_count(), tasks() - before)
 try:
     print(numba.threading_layer())
 except ValueError:
     print("none")
 """
-    assert run(code) == ["0", "1", "none"]
+    assert run(code) == ["0", "1", "0", "none"]
 
 
 def test_import_changes_no_setting():
     code = """
-import os, locale, logging, signal, warnings
+import gc, locale, logging, multiprocessing, os, random, signal, sys, threading, warnings
 import numba, numpy
 def state():
     config = {name: getattr(numba.config, name) for name in dir(numba.config) if name.isupper()}
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    count = numba.get_num_threads()
     return (
-        dict(os.environ), config, numba.get_num_threads(), handlers, list(warnings.filters),
+        dict(os.environ), config, count, handlers, list(warnings.filters),
         numpy.geterr(), numpy.get_printoptions(), list(logging.getLogger().handlers), os.getcwd(),
+        locale.setlocale(locale.LC_ALL), multiprocessing.get_start_method(allow_none=True),
+        sys.getrecursionlimit(), sys.getswitchinterval(), sys.excepthook, threading.excepthook,
+        threading.stack_size(), gc.isenabled(), random.getstate(), numpy.random.get_state()[1].tolist(),
     )
 before = state()
 import triconv
