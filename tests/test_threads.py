@@ -1,8 +1,10 @@
-"""Thread counts belong to the calling thread, and Numba's own count is left alone."""
+"""Thread counts belong to the calling thread, Numba's own count is left alone, and any thread may call."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import metadata
 
 import numba
 import numpy as np
@@ -130,6 +132,137 @@ def test_any_int_is_a_count(value):
     assert type(get_num_threads()) is int
 
 
+# --- Many threads at once ----------------------------------------------------------------------------
+
+
+def layer(name):
+    """The environment that chooses one of Numba's threading layers, None for its own choice."""
+    if name is None:
+        return {"NUMBA_THREADING_LAYER": None}
+    if name == "tbb":
+        try:
+            [library, *_] = [file for file in metadata.files("tbb") or () if file.match("libtbb.so.*")]
+        except (metadata.PackageNotFoundError, ValueError):
+            pytest.skip("the layer tbb needs the package tbb, which is not installed")
+        folder = str(library.locate().resolve().parent)
+        return {"NUMBA_THREADING_LAYER": "tbb", "LD_LIBRARY_PATH": folder}
+    if name == "omp" and sys.platform == "darwin":
+        pytest.skip("the layer omp needs an OpenMP library, which this system lacks")
+    return {"NUMBA_THREADING_LAYER": name}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [None, "omp", "tbb", "workqueue"])
+def test_64_threads_give_the_bits_of_one(name, fuzz):
+    """Every function by every method, beside a caller's own parallel kernel, which one thread runs.
+
+    Numba's layer ``workqueue`` ends the process where two threads run a parallel kernel at once.
+    """
+    seconds = 60 if fuzz else 3
+    code = f"""
+import faulthandler, threading
+faulthandler.dump_traceback_later({seconds + 90}, exit=True)
+import numba, numpy as np
+from calls import MIXED, alone, every_call, together
+
+@numba.njit(parallel=True, nogil=True)
+def own(a):
+    total = 0
+    for i in numba.prange(a.size):
+        total += a[i]
+    return total
+
+made = every_call(MIXED)
+expected = alone(made)
+ended, sums = threading.Event(), []
+
+def beside():
+    while not ended.is_set():
+        sums.append(own(numbers))
+
+numbers = np.arange(1_000_000)
+own(numbers)
+user = threading.Thread(target=beside)
+user.start()
+counts, wrong = together(made, expected, 64, {seconds})
+ended.set()
+user.join()
+print(len(wrong), min(counts) > 0, len(sums) > 3, set(sums) == {{499999500000}}, numba.threading_layer())
+print(*wrong[:5])
+"""
+    environment = layer(name)
+    words = run(code, timeout=seconds + 110, NUMBA_NUM_THREADS="4", **environment)
+    assert words[:4] == ["0", "True", "True", "True"], words
+    assert len(words) == 5
+    assert name in (None, words[4])
+
+
+SCHEDULERS = {
+    "dask, threaded": """
+import dask
+with dask.config.set(scheduler="threads", num_workers=8):
+    results = dask.compute(*[dask.delayed(bits_of, pure=False)(key) for key in keys])
+""",
+    **{
+        f"joblib, {backend}": f"""
+from joblib import Parallel, delayed
+results = Parallel(n_jobs=3, backend="{backend}")(delayed(bits_of)(key) for key in keys)
+"""
+        for backend in ("threading", "loky", "multiprocessing")
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [(name, None) for name in SCHEDULERS]
+    + [(name, "workqueue") for name in ("dask, threaded", "joblib, threading")],
+)
+def test_inside_other_schedulers(name, layers):
+    """After use in the parent, in whose threads and processes the same calls give the same bits."""
+    pytest.importorskip(name.partition(",")[0])
+    code = """
+from calls import alone, bits_of, every_call
+if __name__ == "__main__":
+    made = every_call(("small", "channels"))
+    expected = alone(made)
+    keys = list(made)
+"""
+    code += "".join(f"    {line}\n" for line in SCHEDULERS[name].splitlines())
+    code += "    print(len(made) > 50, list(results) == list(expected.values()))"
+    assert run(code, **layer(layers)) == ["True", "True"]
+
+
+CORES = os.cpu_count() or 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", [None, "workqueue"])
+def test_a_count_is_the_cores_that_are_busy(name, n):
+    """Time of the processor over that on the clock, after a call by all threads that there are."""
+    if n >= CORES:
+        pytest.skip(f"{n} threads can keep all {CORES} cores busy")
+    code = f"""
+import time
+import numpy as np, triconv
+x, weight = np.ones((750, 750, 64), "float32"), np.ones((33, 3, 3, 64), "float32")
+small, grad = x[:200, :200], np.ones((198, 198, 33), "float32")
+def work():
+    triconv.conv2d(x, weight, method="direct")  # so long that it runs in a thread of its own
+    triconv.conv2d(small, weight, method="im2col")
+    triconv.conv2d(x[:30, :30], weight, method="matrix")
+    triconv.conv2d_input_grad(grad, weight, small.shape)
+    triconv.conv2d_weight_grad(grad, small, 3)
+work()
+with triconv.threads({n}):
+    wall, cores = time.perf_counter(), time.process_time()
+    work()
+    print((time.process_time() - cores) / (time.perf_counter() - wall))
+"""
+    [busy] = run(code, **layer(name))
+    assert float(busy) <= 1.15 * n
+
+
 LARGE = """
 import multiprocessing, numba, numpy, triconv
 x, weight = numpy.ones((99, 99, 8)), numpy.ones((40, 3, 3, 8))
@@ -137,17 +270,6 @@ expected = triconv.conv2d(x, weight)
 def right(method):
     return all((triconv.conv2d(x, weight, method=method) == expected).all() for _ in range(10))
 """
-
-
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_many_threads_at_once(layer):
-    """Numba's own layer ends the process where two threads run a parallel kernel at once."""
-    code = """
-from concurrent.futures import ThreadPoolExecutor
-with ThreadPoolExecutor(8) as pool:
-    print(all(pool.map(right, ["direct", "im2col"] * 8)), numba.threading_layer())
-"""
-    assert run(LARGE + code, NUMBA_THREADING_LAYER=layer) == ["True", layer]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
