@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,27 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(**OPTIONS)(function)
 
 
+class once:  # noqa: N801 - used as a decorator
+    """A property that is computed once, under the lock that compiling takes.
+
+    `functools.cached_property` may have a lock of its own, for which a child would wait for ever that was
+    forked while another thread held it.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, kernel: Any, owner: type) -> Any:
+        values = vars(kernel)
+        with global_compiler_lock:
+            if self.name not in values:
+                values[self.name] = self.function(kernel)
+            return values[self.name]
+
+
 class Kernel:
     """What one worker does, compiled for one signature on first use.
 
@@ -66,21 +88,18 @@ class Kernel:
         finally:
             threads.leave(former)
 
-    @functools.cached_property
+    @once
     def compiled(self) -> Any:
         """The compiled function, one for all threads: its machine code goes with it."""
-        with global_compiler_lock:
-            if "compiled" not in vars(self):
-                vars(self)["compiled"] = compiled(self.name, self.function, self.signature)
-            return vars(self)["compiled"]
+        return compiled(self.name, self.function, self.signature)
 
-    @functools.cached_property
+    @once
     def address(self) -> int:
         """Where its machine code is, which `launcher` calls."""
         result = self.compiled.overloads[self.signature.args]
         return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
-    @functools.cached_property
+    @once
     def launch(self) -> Any:
         """The parallel loop over workers."""
         return launcher(self.signature.args)
@@ -132,3 +151,12 @@ def compiled(name: str, function: Callable[..., Any], signature: Any, **options:
         finally:
             FunctionIdentity._unique_ids = numbers
     return dispatcher
+
+
+if hasattr(os, "register_at_fork"):
+    # Else a child that was forked while another thread compiled would wait for the lock for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
