@@ -14,6 +14,7 @@ import pickle
 import platform
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,16 @@ from numba.core.compiler import CompileResult
 MAGIC = b"triconv kernel 1\n"
 SUFFIX = ".kernel"
 DRAFT = ".draft"
+ABANDONED = 3600  # seconds after which no one works on a draft any more
 # Settings of Numba that do not change the code that it makes.
 INERT = {"NUMBA_NUM_THREADS", "NUM_THREADS", "THREADING_LAYER", "THREADING_LAYER_PRIORITY", "CACHE_DIR"}
 
 
 def folder() -> Path:
     """Where compiled kernels are kept: ``TRICONV_CACHE_DIR``, else under the user's cache folder."""
-    if own := os.environ.get("TRICONV_CACHE_DIR"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "triconv"
+    own = os.environ.get("TRICONV_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(own or os.path.join(base, "triconv")))
 
 
 def files() -> list[Path]:
@@ -72,8 +73,10 @@ class Cache:
         """The compiled function, or None."""
         key = self._key(signature)
         try:
-            path = trusted() / (digest(key) + SUFFIX)
-            blob = path.read_bytes()
+            with open(trusted() / (digest(key) + SUFFIX), "rb") as file:
+                if not private(os.fstat(file.fileno())):
+                    return None
+                blob = file.read()
             head, data = blob[: len(MAGIC) + 32], blob[len(MAGIC) + 32 :]
             if head != MAGIC + hashlib.sha256(data).digest():
                 return None
@@ -90,7 +93,10 @@ class Cache:
         key = self._key(signature)
         data = serialize.dumps((key, result._reduce()))
         try:
+            if sources() != SOURCES:  # they changed, perhaps between the digest and the import
+                return
             home = trusted()
+            sweep(home)
             handle, draft = tempfile.mkstemp(dir=home, suffix=DRAFT)
         except OSError:
             return
@@ -101,7 +107,8 @@ class Cache:
                 os.fsync(file.fileno())
             os.replace(draft, home / (digest(key) + SUFFIX))
         except OSError:
-            Path(draft).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the disk may have turned read-only
+                os.unlink(draft)
 
     def number(self, signature: Any) -> int:
         """A number that belongs to this entry, far from those of other entries and from small ones."""
@@ -124,12 +131,13 @@ def digest(key: str) -> str:
 
 
 def sources() -> str:
-    """A digest of the sources that kernels are made of."""
+    """A digest of the sources that kernels are made of; where there are none, never the same twice."""
     found = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
-    for path in sorted((*package.glob("kernels/*.py"), *package.glob("runtime/*.py"))):
+    paths = sorted((*package.glob("kernels/*.py"), *package.glob("runtime/*.py")))
+    for path in paths:
         found.update(path.name.encode() + path.read_bytes())
-    return found.hexdigest()
+    return found.hexdigest() if paths else os.urandom(32).hex()
 
 
 # Taken while the package is imported: sources that change later are not those that run here.
@@ -149,8 +157,24 @@ def build() -> tuple[str, ...]:
 def trusted() -> Path:
     """The cache folder, made where it is missing; refused where others could write to it."""
     home = folder()
+    if home.parts[:1] == ("~",):
+        raise FileNotFoundError("no one knows the user's home")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = home.stat()
-    if hasattr(os, "getuid") and (info.st_uid != os.getuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if not private(home.stat()):
         raise PermissionError(f"{home} can be written by others")
     return home
+
+
+def private(info: os.stat_result) -> bool:
+    """Whether a file or folder is the user's own, and no one else can write to it."""
+    if not hasattr(os, "getuid"):
+        return True
+    return info.st_uid == os.getuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def sweep(home: Path) -> None:
+    """Delete the drafts that processes left which were killed."""
+    for draft in home.glob(f"*{DRAFT}"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be as fast
+            if time.time() - draft.stat().st_mtime > ABANDONED:
+                draft.unlink()
