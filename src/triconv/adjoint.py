@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ class Part(NamedTuple):
     """A convolution ready to take weights and to write its share of the pixels."""
 
     pack: common.Packer
-    run: common.Runner
+    run: common.Made
+    workspace: Callable[[int], int]  # its bytes, for so many threads
     flops: int
     cycles: float  # predicted, of one thread
 
@@ -44,7 +46,7 @@ class Transposed:
         self.name = name
         g = problem.geometry
         self._shape = problem.x_shape
-        self._fold = None
+        self._fold: common.Made | None = None
         self._whole = True
         self._matrix = None
         self._weight_bytes = 2 * problem.dtype.itemsize * math.prod(problem.weight_shape)
@@ -57,7 +59,9 @@ class Transposed:
         if problem.mode != "zeros" and problem.geometry.pads != ((0, 0), (0, 0)):
             axes = unpadded(axes[0]), unpadded(axes[1])
             self._shape = (problem.batch * axes[0].size * axes[1].size * g.in_channels,)
-            self._fold = folder(problem)
+            self._fold = common.Made(problem, functools.partial(folder, problem))
+        # The phases share the taps; they are copied at once, and packed.
+        self._pack_bytes = 2 * math.prod(problem.weight_shape) * problem.dtype.itemsize
         phases = [list(axis.phases()) for axis in axes]
         self._whole = all(
             len(held) == min(axis.stride, axis.size) for held, axis in zip(phases, axes, strict=True)
@@ -75,9 +79,33 @@ class Transposed:
         """Weights in the order of each part, and a bias for the channels of the input."""
         if self._matrix is not None:
             matrix.require(where, self.problem, self._matrix)
-        memory.require(where, self._weight_bytes, f"packing weight of shape {weight.shape}")
+        else:
+            shape = self.problem.weight_shape
+            memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
         start = np.zeros(self.problem.geometry.in_channels, self.problem.dtype) if bias is None else bias
         return [part.pack(weight, start) for part in self._parts]
+
+    def require(self, where: str, copied: int = 0) -> None:
+        """Refuse a result that would not fit, beside so many elements that are copied."""
+        p = self.problem
+        if self._most_bytes + copied * p.dtype.itemsize <= memory.SMALL:
+            return
+        size = self._bytes(common.threads_for) + copied * p.dtype.itemsize
+        memory.require(where, size, f"the result of shape {p.x_shape}")
+
+    @functools.cached_property
+    def _most_bytes(self) -> int:
+        return self._bytes(lambda flops: os.cpu_count() or 1)
+
+    def _bytes(self, workers: Callable[[int], int]) -> int:
+        """What a call allocates, W aside."""
+        p = self.problem
+        elements = math.prod(self._shape)
+        if self._fold is not None or p.result != p.dtype:
+            elements += math.prod(p.x_shape)
+        work = max((part.workspace(workers(part.flops)) for part in self._parts), default=0)
+        tables = sum(part.run.bytes for part in self._parts) + (self._fold.bytes if self._fold else 0)
+        return elements * p.dtype.itemsize + work + tables
 
     def run(self, packed: list[common.Packed], y: NDArray[Any], bias: NDArray[Any] | None = None) -> Any:
         """Apply the transpose to contiguous ``y`` of the problem's dtype: a new array of ``x``'s shape."""
@@ -107,7 +135,9 @@ def part(problem: Problem, name: str, schedule: Any) -> Part:
     """A convolution by a method with its schedule."""
     module = METHODS[name]
     cycles = module.cost(problem, schedule).cycles
-    return Part(module.packer(problem, schedule), module.runner(problem, schedule), problem.flops, cycles)
+    run = common.Made(problem, functools.partial(module.runner, problem, schedule))
+    workspace = functools.partial(module.workspace_bytes, problem, schedule)
+    return Part(module.packer(problem, schedule), run, workspace, problem.flops, cycles)
 
 
 def unpadded(axis: Axis) -> Axis:

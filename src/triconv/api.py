@@ -82,7 +82,7 @@ def conv2d(
     TypeError
         For dtypes and types.
     MemoryError
-        Where the output, or W for ``method="matrix"``, would not fit.
+        Where the output with what is needed beside it, or W for ``method="matrix"``, would not fit.
 
     See Also
     --------
@@ -135,7 +135,7 @@ def convolved(
         (where, image.shape, image.dtype, filters.shape, filters.dtype, *arguments.signature(start)),
         (stride, padding, dilation, groups, padding_mode, layout, method),
     )
-    y = prepared.result(where, out, (x, weight, bias, image, filters, start))
+    y = prepared.result(where, image, out, (x, weight, bias, image, filters, start))
     packed = prepared.pack(where, filters, start)
     prepared.run(packed, common.contiguous(where, "x", image, prepared.problem.dtype), y)
     return y
@@ -263,9 +263,8 @@ def im2col(
     g = made.geometry
     pixels = made.axes[0].out * made.axes[1].out
     shape = (*((made.batch,) if image.ndim == 4 else ()), pixels, g.patch_size)
-    memory.require(
-        where, made.batch * pixels * g.patch_size * made.dtype.itemsize, f"the matrix of shape {shape}"
-    )
+    size = (made.batch * pixels * g.patch_size + image.size) * made.dtype.itemsize + common.maps_bytes(made)
+    memory.require(where, size, f"the matrix of shape {shape}")
     y = np.empty(shape, made.dtype)
     if made.batch:
         pieces = -(-pixels // PIXELS)
@@ -298,7 +297,7 @@ def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str 
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, MemoryError
         As `conv2d`.
 
     Examples
@@ -343,7 +342,7 @@ def flatten_weight(weight: ArrayLike, *, layout: str = "NHWC") -> NDArray[Any]:
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, MemoryError
         As `conv2d`.
 
     Examples

@@ -75,11 +75,18 @@ class Axis:
         """Every output position."""
         return np.arange(self.out, dtype=np.int64)
 
-    def outputs_at_border(self) -> NDArray[np.int64]:
-        """The output positions whose patch holds padding."""
+    def border(self) -> tuple[int, int]:
+        """The first output whose patch holds no padding, and the first one after those."""
         first = min(self.out, -(-self.before // self.stride))
         last = max(first, min(self.out, (self.before + self.size - self.reach) // self.stride + 1))
-        return np.r_[0:first, last : self.out].astype(np.int64)
+        return first, last
+
+    def inside(self, u: int) -> int:
+        """How many outputs see a pixel of the image by tap ``u``."""
+        first = max(0, -((u * self.dilation - self.before) // self.stride))
+        return max(
+            0, min(self.out, (self.before + self.size - 1 - u * self.dilation) // self.stride + 1) - first
+        )
 
     def taps(self, i: NDArray[np.int64]) -> NDArray[np.int64]:
         """Padded positions of the taps of outputs ``i``, shape ``(len(i), kernel)``."""

@@ -16,6 +16,7 @@ from triconv import arguments
 from triconv.methods import NAMES, matrix
 from triconv.plan import ConvPlan, plan
 from triconv.problem import Problem, batch_channels_last, problem
+from triconv.runtime import memory
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human, require
 
@@ -289,6 +290,10 @@ def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any)
     """The direct form, tap by tap in double precision, by NumPy alone: ``(N, H_out, W_out, C_out)``."""
     geometry = task.geometry
     precise = np.result_type(task.dtype, np.float64)
+    # The image and its padded copy; the sum, a product that is added to it, and what is measured.
+    elements = task.batch * (math.prod(geometry.padded_shape) + 3 * math.prod(geometry.output_shape))
+    size = (x.size + elements + weight.size) * precise.itemsize
+    memory.require("compare", size, f"the definition's output of shape {task.y_shape} in {precise}")
     weight = task.filters(weight).astype(precise, copy=False)
     x = batch_channels_last(x, task.layout).astype(precise, copy=False)
     x_pad = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), mode=arguments.NUMPY_MODES[task.mode])

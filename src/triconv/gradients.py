@@ -14,13 +14,14 @@ from triconv import arguments
 from triconv.adjoint import Transposed, folding, transposed
 from triconv.axis import Axis
 from triconv.geometry import ConvGeometry
-from triconv.methods import NAMES, common, weight_grad
+from triconv.methods import NAMES, common, matrix, weight_grad
 from triconv.plan import prepare
 from triconv.problem import (
     Problem,
     Shape,
     channels_last,
     check_bias,
+    check_count,
     check_weight,
     image_shape,
     in_layout,
@@ -166,12 +167,16 @@ def conv2d_weight_grad(
     where = "conv2d_weight_grad"
     y = arguments.array(where, "grad", grad)
     image = arguments.array(where, "x", x)
-    made, run = arguments.recall(
+    made, run, plan = arguments.recall(
         known_weight_grad,
         (where, y.shape, y.dtype, image.shape, image.dtype),
         (kernel_size, stride, padding, dilation, groups, padding_mode, layout, method),
     )
+    workers = common.threads_for(made.flops)
     size = math.prod(made.weight_shape) * made.dtype.itemsize
+    if run is not None:
+        size += weight_grad.workspace_bytes(made, plan, workers) + run.bytes
+    size += sum(a.nbytes for a in (y, image) if a.dtype != made.dtype or not a.flags.c_contiguous)
     memory.require(where, size, f"the result of shape {made.weight_shape}")
     if not made.batch:
         return np.zeros(made.weight_shape, made.result)
@@ -182,7 +187,6 @@ def conv2d_weight_grad(
     if run is None:
         w = weight_grad_by_matrix(where, made, y, image)
     else:
-        workers = common.threads_for(made.flops)
         w = interruptible(made.flops / 8, run, image.reshape(-1), y.reshape(-1), workers)
     w = w.reshape(made.weight_shape)
     with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
@@ -273,6 +277,7 @@ def conv_transpose2d(
     axes = transposed_axes(where, (height, width), (rows, columns), stride, padding, dilation, output_padding)
     require_tables(where, axes)
     geometry = ConvGeometry.from_axes(where, axes, depth * groups, channels, groups)
+    check_count(where, batch, geometry)
     result = arguments.result_dtype(y, filters, start)
     shape = in_layout(layout, *geometry.input_shape)
     if y.ndim == 4:
@@ -348,7 +353,7 @@ def col2im(
     expected = (*((made.batch,) if len(shape) == 4 else ()), h.out * w.out, g.patch_size)
     if patches.shape != expected:
         raise ValueError(f"{where}: cols expects shape {expected}, got {patches.shape}")
-    require(where, made)
+    require(where, made, matrix.PAIR * (h.out * h.kernel + w.out * w.kernel))
     size = g.patch_size
     tables = []
     for axis, output, tap in ((h, w.out * size, 1), (w, size, h.kernel)):
@@ -410,8 +415,8 @@ def known_weight_grad(
     padding_mode: Any,
     layout: Any,
     method: Any,
-) -> tuple[Problem, Any]:
-    """The same of `conv2d_weight_grad`: the problem and what runs it, None for the matrix."""
+) -> tuple[Problem, Any, Any]:
+    """The same of `conv2d_weight_grad`: the problem, what runs it, None for the matrix, and its schedule."""
     kernel = arguments.pair(where, "kernel_size", kernel_size)
     groups = arguments.integer(where, "groups", groups, 1)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
@@ -441,10 +446,12 @@ def known_weight_grad(
     ).plain()
     check_grad(where, grad_shape, made)
     if method == "matrix" or not made.batch:
-        return made, None
+        return made, None, None
     if method == "auto":
         method = weight_grad.chosen(replace(made, batch=1), machine())
-    return made, weight_grad.runner(made, weight_grad.schedule(made, machine(), method))
+    plan = weight_grad.schedule(made, machine(), method)
+    run = functools.partial(weight_grad.runner, made, plan)
+    return made, common.Made(made, run, weight_grad.table_bytes(made, plan)), plan
 
 
 def weight_grad_by_matrix(where: str, made: Problem, y: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -495,7 +502,7 @@ def transpose(
 ) -> NDArray[Any]:
     """Apply the transpose of a problem's W to ``y``, and add a bias for each channel of its input."""
     made = operator.problem
-    require(where, made)
+    operator.require(where, 0 if y.flags.c_contiguous and y.dtype == made.dtype else y.size)
     start = None
     if bias is not None:
         start = np.empty(made.geometry.in_channels, made.dtype)
@@ -506,13 +513,13 @@ def transpose(
         return x.astype(made.result, copy=False)
 
 
-def require(where: str, made: Problem) -> None:
-    """Refuse a result of the input's shape that would not fit."""
+def require(where: str, made: Problem, tables: int = 0) -> None:
+    """Refuse a result of the input's shape that would not fit, beside so many bytes of tables."""
     g = made.geometry
     # Padding that copies pixels is there until it is folded.
     shape = g.input_shape if made.mode == "zeros" else g.padded_shape
     size = made.batch * math.prod(shape) * made.dtype.itemsize
-    memory.require(where, size, f"the result of shape {made.x_shape}")
+    memory.require(where, size + tables, f"the result of shape {made.x_shape}")
 
 
 def check_grad(where: str, shape: Shape, made: Problem) -> None:

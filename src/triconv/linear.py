@@ -73,7 +73,12 @@ class Linear:
         if adjoint:
             back = transposed(made, self.method, machine())
             turned = back.pack(self.where, weight)
-            return lambda rows: back.run(turned, common.contiguous(self.where, "x", rows, dtype))
+
+            def transpose(rows: NDArray[Any]) -> NDArray[Any]:
+                back.require(self.where)
+                return back.run(turned, common.contiguous(self.where, "x", rows, dtype))
+
+            return transpose
         method = self.method
         if method == "auto":
             # By one sample, as everywhere, and without W.
@@ -83,7 +88,7 @@ class Linear:
         packed = prepared.pack(self.where, weight, None)
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
-            y = np.empty(made.y_shape, dtype)
+            y = prepared.result(self.where, rows)
             prepared.run(packed, common.contiguous(self.where, "x", rows, dtype), y)
             return y
 

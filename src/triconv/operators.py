@@ -323,6 +323,8 @@ class ConvOperator(Unmasked):
         ------
         ValueError
             If a weight is NaN or infinite.
+        MemoryError
+            Where the spectrum of a circular W, or the vectors of an iteration, would not fit.
 
         See Also
         --------
@@ -356,7 +358,8 @@ class ConvOperator(Unmasked):
         ValueError, TypeError
             If ``k`` is not such an int, or a weight is NaN or infinite.
         MemoryError
-            Where more than a quarter of all values are asked for and W as an array would not fit.
+            Where more than a quarter of all values are asked for and W as an array would not fit;
+            otherwise as `norm`.
 
         See Also
         --------
@@ -411,6 +414,8 @@ class ConvOperator(Unmasked):
         ------
         ValueError, TypeError
             If ``iterations`` is no positive int, or a weight is NaN or infinite.
+        MemoryError
+            Where padding copies pixels and a table of those that outputs read along an axis would not fit.
 
         See Also
         --------
@@ -449,7 +454,7 @@ class ConvOperator(Unmasked):
         where = f"{WHERE}.norm_bound"
         iterations = arguments.integer(where, "iterations", iterations, 1)
         kernel, scale = spectrum.scaled(where, self._problem, self._weight)
-        return scale * spectrum.bound(self._problem, kernel, iterations)
+        return scale * spectrum.bound(where, self._problem, kernel, iterations)
 
     def norm_estimate(self) -> float:
         r"""The largest singular value of ``weight.reshape(C_out, -1)``: often taken for the norm, and not it.
@@ -487,7 +492,7 @@ class ConvOperator(Unmasked):
     def _largest(self, where: str, k: int) -> NDArray[np.float64]:
         kernel, scale = spectrum.scaled(where, self._problem, self._weight)
         if spectrum.is_circular(self._problem):
-            return scale * spectrum.circular(self._problem, kernel)[:k]
+            return scale * spectrum.circular(where, self._problem, kernel)[:k]
         if not kernel.any():
             return np.zeros(k)
         wide = type(self)(
@@ -500,7 +505,7 @@ class ConvOperator(Unmasked):
         if spectrum.is_small(self.shape, k):
             require_dense(where, wide.shape, wide.dtype)
             return scale * np.linalg.svd(wide.to_dense(), compute_uv=False)[:k]
-        return scale * spectrum.lanczos(wide, k)
+        return scale * spectrum.lanczos(where, wide, k)
 
     # --- what SciPy calls ---------------------------------------------------------------------------
 

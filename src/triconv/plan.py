@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -39,17 +40,26 @@ class Prepared:
         self.flops = problem.flops
         self.cycles = self.module.cost(problem, schedule).cycles
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
+        sizes = math.prod(problem.x_shape) + 2 * math.prod(problem.y_shape)
+        self._most_bytes = sizes * problem.dtype.itemsize + self._beside(os.cpu_count() or 1)
+        self._pack_bytes = 2 * self.module.packed_bytes(problem, schedule)
         self._pack = self.module.packer(problem.plain(), schedule)
-        self._run = self.module.runner(problem.plain(), schedule)
-        self._weight_bytes = 2 * problem.dtype.itemsize * math.prod(problem.weight_shape)
+        self._run = common.Made(
+            problem.plain(), functools.partial(self.module.runner, problem.plain(), schedule)
+        )
         self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
-    def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
-        """Weights and bias in the method's order; W is refused where it would not fit."""
+    def require_packed(self, where: str) -> None:
+        """Refuse weights, or a W, that would not fit."""
         if self.name == "matrix":
             matrix.require(where, self.problem, self.schedule)
-        if self._weight_bytes > memory.SMALL:
-            memory.require(where, self._weight_bytes, f"packing weight of shape {weight.shape}")
+        else:
+            shape = self.problem.weight_shape
+            memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
+
+    def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
+        """Weights and bias in the method's order."""
+        self.require_packed(where)
         start = self._no_bias
         if bias is not None:
             start = np.empty_like(start)
@@ -70,15 +80,33 @@ class Prepared:
             with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
                 y[...] = whole
 
-    def result(self, where: str, out: NDArray[Any] | None, inputs: tuple[Any, ...]) -> NDArray[Any]:
+    def _beside(self, workers: int) -> int:
+        """Bytes of workspace and index tables."""
+        p = self.problem.plain()
+        return self.module.workspace_bytes(p, self.schedule, workers) + common.maps_bytes(p)
+
+    def _require(self, where: str, x: NDArray[Any], out: NDArray[Any] | None) -> None:
+        """Refuse a call that would not fit."""
+        p = self.problem
+        more = self._beside(common.threads_for(self.flops))
+        if x.dtype != p.dtype or not x.flags.c_contiguous:
+            more += x.size * p.dtype.itemsize
+        if p.result != p.dtype or (out is not None and not out.flags.c_contiguous):
+            more += math.prod(p.y_shape) * p.dtype.itemsize
+        copies = " with its workspace and copies" if more > memory.SMALL else ""
+        size = more + (self.result_bytes if out is None else 0)
+        memory.require(where, size, f"the output of shape {p.y_shape} ({p.result}){copies}")
+
+    def result(
+        self, where: str, image: NDArray[Any], out: NDArray[Any] | None = None, inputs: tuple[Any, ...] = ()
+    ) -> NDArray[Any]:
         """The array that the result goes into, refused where it cannot be had."""
         p = self.problem
         if out is not None:
             arguments.output(where, out, p.y_shape, p.result, inputs)
-            return out
-        if self.result_bytes > memory.SMALL:
-            memory.require(where, self.result_bytes, f"the output of shape {p.y_shape} ({p.result})")
-        return np.empty(p.y_shape, p.result)
+        if self._most_bytes > memory.SMALL:
+            self._require(where, image, out)
+        return np.empty(p.y_shape, p.result) if out is None else out
 
 
 @functools.lru_cache(maxsize=1024)
@@ -200,7 +228,7 @@ class ConvPlan:
             raise ValueError(f"{where}: x expects shape {p.x_shape}, got {image.shape}")
         if image.dtype != p.result and np.result_type(image.dtype, p.result) != p.result:
             raise TypeError(f"{where}: x expects at most dtype {p.result}, got {image.dtype}")
-        y = self._prepared.result(where, out, (x, image))
+        y = self._prepared.result(where, image, out, (x, image))
         self._prepared.run(self._packed, common.contiguous(where, "x", image, p.dtype), y)
         return y
 
@@ -329,4 +357,5 @@ def plan(
     )
     prepared = prepare(made, asked, machine())
     common.require_copy(where, "weight", filters, filters.dtype)
+    prepared.require_packed(where)
     return ConvPlan(prepared, filters.copy(), start.copy() if isinstance(start, np.ndarray) else start, asked)

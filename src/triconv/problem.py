@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from triconv import arguments
 from triconv.axis import Axis
-from triconv.geometry import INT64_MOST, ConvGeometry
+from triconv.geometry import ConvGeometry
 from triconv.runtime import memory
 
 Shape = tuple[int, ...]
 TABLES = 32  # bytes of tables of indices, while they are made, a padded row or column
+MOST = 2**62  # elements of an array at most, so that no sum of two places overflows
 
 
 class Place(NamedTuple):
@@ -182,9 +183,7 @@ def problem(
         y_shape = (batch, *y_shape)
     elif len(weight_shape) == 2:
         y_shape = geometry.output_shape[:2]
-    for shape in (x_shape, y_shape):
-        if math.prod(shape) > INT64_MOST:
-            raise MemoryError(f"{where}: an array of shape {shape} has more elements than 64 bits can count")
+    check_count(where, batch, geometry)
     dtype = arguments.computed(result)
     return Problem(geometry, batch, mode, layout, dtype, result, x_shape, weight_shape, y_shape)
 
@@ -208,6 +207,7 @@ def unfiltered(
     axes = arguments.axes(where, (height, width), kernel_size, stride, padding, dilation, mode)
     require_tables(where, axes)
     geometry = ConvGeometry.from_axes(where, axes, channels, 1, 1)
+    check_count(where, batch, geometry)
     result = arguments.floating(dtype)
     y_shape = in_layout(layout, *geometry.output_shape)
     made = Problem(geometry, batch, mode, layout, arguments.computed(result), result, shape, (), y_shape)
@@ -222,6 +222,16 @@ def require_tables(where: str, axes: tuple[Axis, Axis]) -> None:
         TABLES * (h.padded + w.padded),
         f"indexing {h.padded} padded rows and {w.padded} padded columns",
     )
+
+
+def check_count(where: str, batch: int, geometry: ConvGeometry) -> None:
+    """Refuse arrays whose elements, padding included, 64 bits could not number."""
+    for name, shape in (("padded input", geometry.padded_shape), ("output", geometry.output_shape)):
+        if batch * math.prod(shape) > MOST:
+            raise MemoryError(
+                f"{where}: the {name} would have {batch} x {' x '.join(map(str, shape))} elements, "
+                "more than 64 bits can count"
+            )
 
 
 def check_weight(

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from triconv.axis import Axis
 from triconv.problem import Problem, Shape
-from triconv.runtime import threads
+from triconv.runtime import memory, threads
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 BLOCK = 1 << 17  # elements of the transfer matrices that a task makes at once
+TASK = 1 << 10  # bytes of a task that waits, and of its result
+COPY = 64  # bytes that a pixel takes where it is counted how often it is read
 SMALL = 1 << 20  # entries of W, zeros included, up to which it is decomposed as an array: 0.2 seconds
 GRID = 16  # points of the grid a degree of the polynomials that are bounded: 0.5 % an axis
 WIDTH = 40  # vectors that Lanczos keeps at least
@@ -60,9 +62,14 @@ def is_circular(problem: Problem) -> bool:
     )
 
 
-def circular(problem: Problem, kernel: NDArray[Any]) -> NDArray[np.float64]:
+def circular(where: str, problem: Problem, kernel: NDArray[Any]) -> NDArray[np.float64]:
     """All singular values of a circular W, descending."""
     h, w = problem.axes
+    count = h.size * w.size * kernel.shape[0] * min(kernel.shape[1:3])
+    waves = h.size * h.kernel + w.size * w.kernel
+    # Values are found, joined and sorted; of each row's frequencies there is a task at least.
+    size = 24 * count + 64 * waves + TASK * h.size * -(-w.size * math.prod(kernel.shape[:3]) // BLOCK)
+    memory.require(where, size, f"the spectrum of {count} singular values")
     times, tasks = over_frequencies(kernel, (h.size, w.size), (h.dilation, w.dilation))
     with ThreadPoolExecutor(threads.get_num_threads()) as pool:
         blocks = pool.map(lambda transfer: singular_values(transfer()), tasks)
@@ -125,8 +132,11 @@ def is_small(shape: Shape, k: int) -> bool:
     return math.prod(shape) <= SMALL or 4 * k > min(shape)
 
 
-def lanczos(operator: LinearOperator, k: int) -> NDArray[np.float64]:
+def lanczos(where: str, operator: LinearOperator, k: int) -> NDArray[np.float64]:
     """The ``k`` largest singular values of an operator in double precision, descending."""
+    width = min(*operator.shape, max(WIDTH, 2 * k + 1))
+    kept = f"a basis of {width} vectors for the operator of shape {operator.shape}"
+    memory.require(where, (width + 3 * k) * max(operator.shape) * operator.dtype.itemsize, kept)
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     # Vectors of the shorter side.
@@ -137,7 +147,6 @@ def lanczos(operator: LinearOperator, k: int) -> NDArray[np.float64]:
     def start() -> NDArray[Any]:
         return rng.standard_normal(gram.shape[0]).astype(gram.dtype)
 
-    width = min(gram.shape[0], max(WIDTH, 2 * k + 1))
     _, vectors = eigsh(gram, k, v0=start(), ncv=width, tol=TOLERANCE)
     values = np.linalg.svd(tall @ vectors, compute_uv=False)
     for _ in range(k - 1):
@@ -162,10 +171,11 @@ def lanczos(operator: LinearOperator, k: int) -> NDArray[np.float64]:
 # --- bounds -----------------------------------------------------------------------------------------
 
 
-def bound(problem: Problem, kernel: NDArray[Any], iterations: int) -> float:
+def bound(where: str, problem: Problem, kernel: NDArray[Any], iterations: int) -> float:
     """At least the largest singular value of W."""
     if not kernel.any():
         return 0.0
+    repeated = math.prod(copies(where, axis, problem.mode) for axis in problem.axes)
     endless = one_stride(problem, kernel)
     degrees = [k - 1 for k in endless.shape[3:]]
     grid = tuple(max(1, GRID * degree) for degree in degrees)
@@ -175,7 +185,6 @@ def bound(problem: Problem, kernel: NDArray[Any], iterations: int) -> float:
         largest /= math.cos(math.pi * degree / (2 * points))
     taps, terms = math.prod(endless.shape[3:]), sum(endless.shape[1:3])
     rounding = 16 * (taps + terms) * math.sqrt(taps * terms) * float(np.finfo(np.float64).eps)
-    repeated = math.prod(copies(axis, problem.mode) for axis in problem.axes)
     return largest * math.sqrt(repeated) * (1 + rounding)
 
 
@@ -214,12 +223,16 @@ def gram_bounds(transfer: NDArray[Any], iterations: int) -> NDArray[Any]:
     return np.exp(logarithm)
 
 
-def copies(axis: Axis, mode: str) -> int:
+def copies(where: str, axis: Axis, mode: str) -> int:
     """What an axis multiplies the squared norm by at most.
 
     The padded image that is read is the image with pixels repeated. Where strides go evenly round a circular
     image, W is also the square circular one with outputs repeated.
     """
+    if mode == "zeros":
+        return int(any(axis.inside(u) for u in range(axis.kernel)))
+    pairs = axis.out * axis.kernel
+    memory.require(where, COPY * pairs, f"a table of the {pairs} pixels that outputs read along an axis")
     outputs = axis.outputs()
     read = axis.sources(np.unique(axis.taps(outputs)), mode)
     shown = most_equal(read[read >= 0])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ STORE = 2  # cycles to write a vector of results, about
 SCATTER = 1.5  # cycles to write a single result: a fifth of the time of 4 filters of 15x15
 START = 30  # cycles to start a tile, about
 TILES = 4  # tiles of pixels in a task at least
+MAPS = 6  # int64s a row or column of the padded image takes while index tables are made
+KEPT = 256 << 10  # bytes of tables that are kept as long as the plan that they belong to
+LARGE = 256 << 20  # bytes of larger ones that are kept together
 TASKS = 8  # parts that the work is cut into at least, so that threads finish together
 
 
@@ -46,6 +50,41 @@ class Packed(NamedTuple):
 
     weight: Any
     bias: NDArray[Any]
+
+
+class Made:
+    """A function with the index tables that it holds, made when it is first called.
+
+    Large tables are kept for those of these functions that were called last.
+    """
+
+    _large: ClassVar[dict[Made, Any]] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, problem: Problem, make: Callable[[], Any], more: int = 0) -> None:
+        self.bytes = maps_bytes(problem) + more
+        self.make = make
+        self._function: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        return (self._function or self._found())(*arguments)
+
+    def _found(self) -> Any:
+        if self.bytes <= KEPT:
+            self._function = self.make()
+            return self._function
+        found = self._large.get(self) or self.make()
+        with self._lock:
+            self._large.pop(self, None)
+            self._large[self] = found
+            total = sum(made.bytes for made in self._large)
+            for oldest in list(self._large)[:-1]:
+                if total <= LARGE:
+                    break
+                del self._large[oldest]
+                total -= oldest.bytes
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +330,12 @@ def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The index maps of rows and of columns that stand for the padding."""
     h, w = (axis.sources(np.arange(axis.padded), problem.mode) for axis in problem.axes)
     return h, w
+
+
+def maps_bytes(problem: Problem) -> int:
+    """Bytes that the index tables of a problem take at most, while they are made."""
+    h, w = problem.axes
+    return MAPS * 8 * (h.padded + w.padded)
 
 
 def chunked(problem: Problem, groups: int, width: int, pieces: int) -> tuple[int, int]:

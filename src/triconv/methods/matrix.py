@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from triconv.runtime.machine import Machine
 INT32_MOST = 2**31 - 1  # the largest number that an int32 index of W can hold
 ASSEMBLY = 4  # cycles to write an entry of W
 ENTRIES = 1 << 14  # entries of W that one task reads, about
+BLOCK = 1 << 20  # pairs of an output and a pixel that are counted at a time
+PAIR = 96  # bytes a pair of an axis takes while its tables are made
 ROWS = (8, 4, 2, 1)  # rows of W that a tile takes: one alone waits 4 cycles for each of its sums
 
 
@@ -188,9 +191,19 @@ def entries(axis: Axis, mode: str, *, padded: bool) -> int:
     """How many pairs of an output and a pixel that it reads there are along an axis."""
     if padded:
         return axis.out * axis.kernel
-    border = axis.outputs_at_border()
-    inside = axis.out - len(border)
-    return inside * axis.kernel + int(pairs(axis, border, mode, padded=False).counts.sum())
+    if mode == "zeros":
+        return sum(axis.inside(u) for u in range(axis.kernel))
+    if mode == "circular":
+        return axis.out * min(axis.kernel, axis.size // math.gcd(axis.size, axis.dilation))
+    first, last = axis.border()
+    total = (last - first) * axis.kernel
+    step = max(1, BLOCK // axis.kernel)
+    for low, high in ((0, first), (last, axis.out)):
+        for start in range(low, high, step):
+            outputs = np.arange(start, min(start + step, high))
+            seen = np.sort(axis.sources(axis.taps(outputs), mode))
+            total += seen.size - int(np.count_nonzero(seen[:, 1:] == seen[:, :-1]))
+    return total
 
 
 def pairs(
@@ -236,13 +249,16 @@ def raveled(problem: Problem, shape: Shape, order: str) -> tuple[int, int, int]:
 def require(where: str, problem: Problem, plan: Schedule) -> None:
     """Refuse a W that would not fit."""
     g = problem.geometry
+    pairs = sum(axis.out * axis.kernel for axis in problem.axes)
+    held, tables = packed_bytes(problem, plan), PAIR * pairs
+    by_tables = f" and its tables of {pairs} pairs" if tables > held else ""
     instead = "use method='direct', or ConvOperator, which need no W"
     if where == "ConvOperator":
         instead = "use another method, which needs no W"
     memory.require(
         where,
-        packed_bytes(problem, plan),
-        f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries",
+        held + tables,
+        f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries{by_tables}",
         instead if g.flops else "",
     )
 

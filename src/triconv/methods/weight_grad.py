@@ -188,6 +188,18 @@ def cycles(filters: int, depth: int, orientation: str, tile: Tile) -> float:
     return count * (max(products / 2, (tile.rows + tile.vectors) / 2, 4) + 1e-3)
 
 
+def table_bytes(problem: Problem, plan: Schedule) -> int:
+    """Bytes of the places of the gradient's pixels, of which blocks of patches need all."""
+    h, w = problem.axes
+    return 3 * 8 * h.out * w.out if plan.form == "im2col" else 0
+
+
+def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
+    """Bytes that a call needs beside its inputs and its result."""
+    size = plan.splits * plan.size + workers * plan.share + common.spare(problem)
+    return size * problem.dtype.itemsize
+
+
 def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArray[Any]]:
     """A function of flat, contiguous ``x`` and ``grad`` that makes the flat gradient of the weights."""
     g = problem.geometry
