@@ -518,8 +518,21 @@ def test_feature_maps_stand_side_by_side(layout, columns, ax):
     most = np.abs(y).max()
     assert ax.images[0].get_clim() == (-most, most)
     assert names_of(ax) == [f"$m={m}$" for m in range(7)]
+    lefts = {x for x, *_ in rectangles(ax)}
+    assert ax.images[0].get_array().shape[1] - 0.5 == max(lefts) + 6
     if columns:
-        assert len({x for x, *_ in rectangles(ax)}) == min(columns, 7)
+        assert len(lefts) == min(columns, 7)
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 20), (28, 28, 64), (3, 3, 8), (200, 150, 12), (2, 60, 5)])
+def test_names_of_maps_overlap_no_map(shape):
+    ax = plot.feature_maps(np.ones(shape))
+    ax.figure.draw_without_rendering()
+    maps = [patch.get_window_extent() for patch in ax.patches]
+    names = [text.get_window_extent() for text in ax.texts if text.get_text()[0] == "$"]
+    assert len(names) == shape[2]
+    assert not any(name.overlaps(box) for name in names for box in maps)
+    assert not any(name.overlaps(other) for n, name in enumerate(names) for other in names[:n])
 
 
 def test_zero_is_the_middle_of_a_map_with_signs():
@@ -556,7 +569,7 @@ DRAW = {
     "matrix_column": lambda **kw: plot.matrix_column(K, X.shape, 1, 2, **kw),
     "heat_map": lambda **kw: plot.heat_map(GRID, **kw),
     "spectrum": lambda **kw: plot.spectrum({"a": [3, 2, 1], "b": [1, 0, 1]}, **kw),
-    "feature_maps": lambda **kw: plot.feature_maps(np.ones((5, 6, 20)), **kw),
+    "feature_maps": lambda **kw: plot.feature_maps(np.ones((5, 6, 6)), **kw),
 }
 each_plot = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
 

@@ -212,10 +212,12 @@ def mosaic(where: str, ax: Any, maps: NDArray[Any], name: str, columns: int | No
     rows = -(-count // columns)
     between = max(1, width // 16)
     across = columns * (width + between) - between
-    ax = axes_or_new(where, ax, 1.15 * across, rows * height * 1.2)
-    cell = 0.8 * min(cell_sides(ax, across, rows * height * 1.2))  # the scale of colours takes its part
+    line = 1.6 * LABEL  # points above each image for its name
+    ax = axes_or_new(where, ax, 1.15 * across, rows * (height + line / 72 / WIDTH * 1.15 * across))
+    wide, high = cell_sides(ax, across, rows)
+    cell = 0.8 * min(wide, (high - line) / height)  # the scale of colours takes its part
     label = text_points([f"{name}={count}"], width * cell, 1.3 * LABEL)
-    room = 1.6 * label / cell  # above an image
+    room = line / cell if label else 0.0
     pitch = height + max(between, int(np.ceil(room)))
     down = rows * pitch - (pitch - height)
     whole = np.full((down, across), np.nan)

@@ -35,10 +35,10 @@ def patch(
 ) -> Axes:
     r"""One patch on the padded input, the filter that it meets, and the output that they make.
 
-    From left to right: a channel of ``X_pad``, in which the padding is shaded and the taps of patch
-    ``(i, j)`` are coloured; that channel of ``K^(m)``, tap by tap in the same colours; and ``Y[:, :, m]``,
-    where the output ``(i, j)`` is lit. Values are written into the cells where they fit; otherwise they are
-    shades of grey.
+    From left to right: a channel of ``X_pad``, in which the padding is shaded, ``X`` has a dotted border and
+    the taps of patch ``(i, j)`` are coloured; that channel of ``K^(m)``, tap by tap in the same colours; and
+    ``Y[:, :, m]``, where the output ``(i, j)`` is lit. Values are written into the cells where they fit;
+    otherwise they are shades of grey.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ def matrix(
         vmin=-0.5,
         vmax=several + 0.5,
         extent=(-0.5, wide * square - 0.5, high * square - 0.5, -0.5),
-        interpolation="auto" if small else "nearest",
+        interpolation=None if small else "nearest",
         interpolation_stage="rgba",
     )
     ax.set_xlim(-0.5, columns - 0.5)
