@@ -90,6 +90,7 @@ class Prepared:
         p = self.problem
         more = self._beside(common.threads_for(self.flops))
         if x.dtype != p.dtype or not x.flags.c_contiguous:
+            common.require_copy(where, "x", x, p.dtype)
             more += x.size * p.dtype.itemsize
         if p.result != p.dtype or (out is not None and not out.flags.c_contiguous):
             more += math.prod(p.y_shape) * p.dtype.itemsize
