@@ -18,8 +18,8 @@ PROBLEMS = {
     for name, problem in {
         "small": SIZES["small"],
         "small, complex, circular": replace(SIZES["small"], padding_mode="circular").of("complex128"),
-        "channels": replace(SIZES["large"], size=(20, 23)),
-        "complex": SIZES["large, complex"],
+        "channels": replace(SIZES["large"], size=(12, 15)),
+        "complex": replace(SIZES["large, complex"], size=(16, 27)),
         "depthwise": SIZES["large, depthwise"],
         "depthwise, stride": SIZES["large, depthwise, stride"],
         "few channels": SIZES["large, few channels"],
@@ -29,7 +29,7 @@ PROBLEMS = {
         "groups": SIZES["large, groups"],
     }.items()
 }
-MIXED = ("small", "channels", "complex", "depthwise, stride", "gray, filters", "groups")
+MIXED = ("small", "channels", "complex", "depthwise", "gray, filters", "groups")
 
 
 def arrays(problem, integers=False):
@@ -50,11 +50,12 @@ def calls(problem, method, x, weight, bias, grad):
     rng = np.random.default_rng(4)
     planned = triconv.plan(weight, x.shape, bias, **keywords)
     operator = triconv.ConvOperator(weight, problem.sample_shape, **keywords)
+    turned = np.flip(x)  # of the same shape and other numbers: a workspace shared between calls would show
     columns, rows = (rng.integers(-9, 10, (n, 3)).astype(x.dtype) for n in operator.shape[::-1])
     of_input = rng.integers(-9, 10, problem.in_channels).astype(x.dtype)
     found = {
         "conv2d": lambda: triconv.conv2d(x, weight, bias, **keywords),
-        "plan": lambda: planned(x),
+        "plan": lambda: planned(turned),
         "input_grad": lambda: triconv.conv2d_input_grad(grad, weight, x.shape, **keywords),
         "weight_grad": lambda: triconv.conv2d_weight_grad(grad, x, problem.kernel_size, **keywords),
         "transpose": lambda: triconv.conv_transpose2d(grad, weight, of_input, padding=problem.pads, **back),
@@ -109,12 +110,12 @@ def together(made, expected, count, seconds):
     wrong, counts = [], [0] * count
 
     def work(number):
-        keys = list(made)
-        np.random.default_rng(number).shuffle(keys)
+        keys = list(map(tuple, np.random.default_rng(number).permutation(list(made)).tolist()))
+        if number % 2:
+            keys.sort(key=lambda key: key[0])  # half of the threads meet at the same shapes
         for key in cycle(keys):
             if time.monotonic() > end:
                 break
-            key = tuple(key)
             try:
                 if bits(made[key]()) != expected[key]:
                     wrong.append(key)

@@ -161,7 +161,6 @@ def test_64_threads_give_the_bits_of_one(name, fuzz):
     seconds = 60 if fuzz else 3
     code = f"""
 import faulthandler, threading
-faulthandler.dump_traceback_later({seconds + 90}, exit=True)
 import numba, numpy as np
 from calls import MIXED, alone, every_call, together
 
@@ -182,6 +181,7 @@ def beside():
 
 numbers = np.arange(1_000_000)
 own(numbers)
+faulthandler.dump_traceback_later({seconds + 60}, exit=True)
 user = threading.Thread(target=beside)
 user.start()
 counts, wrong = together(made, expected, 64, {seconds})
@@ -190,8 +190,7 @@ user.join()
 print(len(wrong), min(counts) > 0, len(sums) > 3, set(sums) == {{499999500000}}, numba.threading_layer())
 print(*wrong[:5])
 """
-    environment = layer(name)
-    words = run(code, timeout=seconds + 110, NUMBA_NUM_THREADS="4", **environment)
+    words = run(code, timeout=seconds + 500, NUMBA_NUM_THREADS="4", **layer(name))
     assert words[:4] == ["0", "True", "True", "True"], words
     assert len(words) == 5
     assert name in (None, words[4])
@@ -230,7 +229,7 @@ if __name__ == "__main__":
 """
     code += "".join(f"    {line}\n" for line in SCHEDULERS[name].splitlines())
     code += "    print(len(made) > 50, list(results) == list(expected.values()))"
-    assert run(code, **layer(layers)) == ["True", "True"]
+    assert run(code, timeout=500, **layer(layers)) == ["True", "True"]
 
 
 CORES = os.cpu_count() or 1
@@ -259,7 +258,7 @@ with triconv.threads({n}):
     work()
     print((time.process_time() - cores) / (time.perf_counter() - wall))
 """
-    [busy] = run(code, **layer(name))
+    [busy] = run(code, timeout=500, **layer(name))
     assert float(busy) <= 1.15 * n
 
 
