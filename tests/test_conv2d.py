@@ -7,7 +7,6 @@ import numpy as np
 import oracle
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import (
     EDGE_PROBLEMS,
@@ -19,7 +18,6 @@ from strategies import (
     SIZES,
     Problem,
     problems,
-    same_float,
 )
 
 import triconv
@@ -106,16 +104,6 @@ def test_large_problem_is_exact_at_corners_and_at_random(name, method):
 
 
 @each_method
-@given(problem=problems(same_float, axes=("samples",)), data=st.data())
-def test_a_batch_is_its_samples(problem, method, data):
-    problem = replace(problem, batch=data.draw(st.integers(1, 5)))
-    x, weight, bias = problem.floats()
-    together = conv2d(x, weight, bias, method=method, **problem.keywords)
-    for sample, y in zip(x, together, strict=True):
-        assert_same_bits(conv2d(sample, weight, bias, method=method, **problem.keywords), y)
-
-
-@each_method
 @pytest.mark.parametrize("bias", [3, 3.0, np.float32(3), np.array(3.0, "float32"), [3], (3,), np.array([3])])
 def test_one_filter_takes_its_bias_in_any_form(bias, method):
     problem = Problem((5, 6), (3, 2), axes="filter")
@@ -143,38 +131,6 @@ def test_keywords_take_numpy_integers_and_lists_of_arrays(groups):
 
 
 # --- Bits --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SIZES)
-def test_direct_and_im2col_give_the_same_bits(name):
-    problem = SIZES[name]
-    x, weight, bias = problem.floats()
-    direct, im2col = (conv2d(x, weight, bias, method=m, **problem.keywords) for m in ("direct", "im2col"))
-    assert_same_bits(direct, im2col)
-
-
-@given(problem=problems(same_float))
-def test_direct_and_im2col_give_the_same_bits_on_any_problem(problem):
-    x, weight, bias = problem.floats()
-    direct, im2col = (conv2d(x, weight, bias, method=m, **problem.keywords) for m in ("direct", "im2col"))
-    assert_same_bits(direct, im2col)
-
-
-@each_method
-@pytest.mark.parametrize("name", SIZES)
-def test_bits_depend_on_neither_threads_nor_batch_nor_run(name, method):
-    problem = replace(SIZES[name], batch=3)
-    x, weight, bias = problem.floats()
-
-    def run(x):
-        return conv2d(x, weight, bias, method=method, **problem.keywords)
-
-    with triconv.threads(1):
-        alone = run(x)
-    for n in range(1, triconv.get_num_threads() + 1):
-        with triconv.threads(n):
-            assert_same_bits(run(x), alone)
-            assert_same_bits(np.concatenate([run(x[:1]), run(x[1:])]), alone)
 
 
 # --- dtypes ------------------------------------------------------------------------------------------
