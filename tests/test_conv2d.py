@@ -130,9 +130,6 @@ def test_keywords_take_numpy_integers_and_lists_of_arrays(groups):
     assert_same_bits(y, problem.expected(x, weight, bias))
 
 
-# --- Bits --------------------------------------------------------------------------------------------
-
-
 # --- dtypes ------------------------------------------------------------------------------------------
 
 
