@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz browser lint bench notebooks clean
+.PHONY: help demo test fuzz browser lint bench notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
 	@echo '                summary into README.md; with QUICK=1 a part of it in about two minutes, no summary'
 	@echo 'make notebooks  run every notebook from top to bottom, in place'
+	@echo 'make docs       build the documentation into build/docs; a broken link or reference stops it'
 	@echo 'make clean      remove .venv, caches and everything that these targets write'
 
 demo: .venv/installed-plot
@@ -44,8 +45,12 @@ bench: .venv/installed-bench
 notebooks: .venv/installed-notebook
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+	@echo 'open build/docs/index.html'
+
 clean:
-	rm -rf .venv build dist triconv-compare benchmarks/report
+	rm -rf .venv build dist triconv-compare benchmarks/report docs/figures docs/notebooks
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,4 +1,4 @@
-"""Every public name has a docstring with an example, and every example, the README's too, runs."""
+"""Every public name has a docstring with an example, and every example, in the README and docs too, runs."""
 
 import doctest
 import inspect
@@ -46,18 +46,30 @@ def test_docstring_has_an_example_that_runs(name):
         assert runner.run(test).failed == 0
 
 
-def test_readme_python_runs():
-    """All blocks in one namespace, in order, as a reader would type them."""
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = {
+    page.relative_to(ROOT).as_posix(): re.findall(
+        r"^```(?:python|pycon)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
-    assert blocks
+    for page in PAGES
+}
+
+
+@pytest.mark.parametrize("name", [name for name, blocks in BLOCKS.items() if blocks])
+def test_page_python_runs(name):
+    """All blocks in one namespace, in order, as a reader would type them."""
     namespace = {}
-    for block in blocks:
+    for block in BLOCKS[name]:
         if ">>>" in block:
-            test = doctest.DocTestParser().get_doctest(block, namespace, "README.md", "README.md", 0)
+            test = doctest.DocTestParser().get_doctest(block, namespace, name, name, 0)
             runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
             assert runner.run(test, clear_globs=False).failed == 0
             namespace.update(test.globs)
         else:
-            exec(compile(block, "README.md", "exec"), namespace)
+            exec(compile(block, name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", triconv.__all__)
+def test_reference_has_every_public_name(name):
+    reference = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    assert re.search(rf"^\.\. auto\w+:: (triconv\.)?{name}$", reference, re.MULTILINE)

@@ -33,7 +33,7 @@ class Conv2d:
     dtype : dtype, default float32
         Of the parameters; float64 where that is an integer or bool.
     rng : seed or numpy.random.Generator, optional
-        What the parameters are drawn from; a seed is all that `numpy.random.default_rng` takes. The same
+        What the parameters are drawn from; a seed is all that ``numpy.random.default_rng`` takes. The same
         seed draws the same filters in both layouts and, up to rounding, in every real dtype.
 
     Attributes
