@@ -184,16 +184,15 @@ own(numbers)
 faulthandler.dump_traceback_later({seconds + 60}, exit=True)
 user = threading.Thread(target=beside)
 user.start()
-counts, wrong = together(made, expected, 64, {seconds})
+wrong = together(made, expected, 64, {seconds})
 ended.set()
 user.join()
-print(len(wrong), min(counts) > 0, len(sums) > 3, set(sums) == {{499999500000}}, numba.threading_layer())
+print(len(wrong), set(sums) == {{499999500000}}, numba.threading_layer())
 print(*wrong[:5])
 """
     words = run(code, timeout=seconds + 500, NUMBA_NUM_THREADS="4", **layer(name))
-    assert words[:4] == ["0", "True", "True", "True"], words
-    assert len(words) == 5
-    assert name in (None, words[4])
+    assert words[:2] == ["0", "True"], words
+    assert name in (None, words[2])
 
 
 SCHEDULERS = {
