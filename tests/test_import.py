@@ -12,7 +12,7 @@ PUBLIC = {
     *("conv2d_input_grad", "conv2d_weight_grad", "conv_transpose2d", "col2im"),
     *("ConvOperator", "Conv2d"),
     *("plan", "ConvPlan", "compare", "Comparison"),
-    *("set_num_threads", "get_num_threads", "threads", "warmup", "plot"),
+    *("set_num_threads", "get_num_threads", "threads", "warmup", "plot", "explore"),
 }
 
 
