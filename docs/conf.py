@@ -26,6 +26,7 @@ extensions = [
 nitpicky = True  # every reference leads somewhere; with -W one that does not stops the build
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "triconv"
 html_static_path = ["style.css"]
 html_css_files = ["style.css"]

@@ -183,7 +183,10 @@ class ConvPlan:
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that a call allocates beside its output."""
+        """Bytes that a call allocates beside its output, with the calling thread's count of threads.
+
+        Copies of arrays that are not contiguous, or of another dtype, come on top.
+        """
         p = self._prepared.problem
         workers = common.threads_for(self._prepared.flops)
         return self._prepared.module.workspace_bytes(p, self._prepared.schedule, workers)
