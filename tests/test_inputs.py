@@ -223,6 +223,37 @@ def test_compare_takes_them_too(methods):
             assert [row.max_error for row in rows] == [0, 0, 0]
 
 
+@each_call
+def test_kernels_are_given_nothing_unaligned(name, monkeypatch):
+    """Machine code may take it that elements lie where their type wants them."""
+    call, given = jit.Kernel.__call__, []
+
+    def spied(self, workers, *arrays):
+        given.extend(array.flags.aligned for array in arrays if isinstance(array, np.ndarray))
+        call(self, workers, *arrays)
+
+    monkeypatch.setattr(jit.Kernel, "__call__", spied)
+    for dtype in FLOATS:
+        CALLS[name][2](unaligned(zeros_and_ones(CALLS[name][0]).astype(dtype)))
+    assert all(given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_kernels_write_nothing_unaligned(method, monkeypatch):
+    call, given = jit.Kernel.__call__, []
+
+    def spied(self, workers, *arrays):
+        given.extend(array.flags.aligned for array in arrays if isinstance(array, np.ndarray))
+        call(self, workers, *arrays)
+
+    monkeypatch.setattr(jit.Kernel, "__call__", spied)
+    out = unaligned(np.full(GRAD, 12345.0))
+    triconv.conv2d(plain(X), plain(WEIGHT), method=method, out=out)
+    assert_array_equal(out, triconv.conv2d(plain(X), plain(WEIGHT)))
+    assert given
+    assert all(given)
+
+
 # --- other libraries' arrays -------------------------------------------------------------------------
 
 

@@ -71,9 +71,7 @@ class Prepared:
         p = self.problem
         if not p.batch:
             return
-        flags = y.flags
-        ready = y.dtype == p.dtype and flags.c_contiguous and flags.aligned
-        whole = y if ready else np.empty(p.y_shape, p.dtype)
+        whole = y if common.is_ready(y, p.dtype) else np.empty(p.y_shape, p.dtype)
         workers = common.threads_for(self.flops)
         interruptible(self.cycles, self._run, packed, x.reshape(-1), whole.reshape(-1), workers)
         if whole is not y:

@@ -221,7 +221,8 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
         held = aligned(size + filters, dtype)
         packed, start = held[:size], held[size:]
         workers = threads.get_num_threads() if size > PARALLEL_PACK else 1
-        kernel(workers, np.ascontiguousarray(weight, dtype).reshape(-1), bias, packed, start, record)
+        taps = weight if is_ready(weight, dtype) else weight.astype(dtype, order="C")
+        kernel(workers, taps.reshape(-1), bias, packed, start, record)
         return Packed(packed, start)
 
     return pack
@@ -229,11 +230,16 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
 
 def contiguous(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The array as kernels take it: itself, or a copy, refused where that would not fit."""
-    flags = array.flags
-    if array.dtype == dtype and flags.c_contiguous and flags.aligned:
+    if is_ready(array, dtype):
         return array
     require_copy(where, name, array, dtype)
     return array.astype(dtype, order="C")
+
+
+def is_ready(array: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether kernels for this dtype take the array as it lies in memory."""
+    flags = array.flags
+    return array.dtype == dtype and flags.c_contiguous and flags.aligned
 
 
 def require_copy(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
