@@ -18,6 +18,12 @@ def small(problem):
     return max(sizes) <= 12 and max(problem.in_channels, problem.out_channels) <= 8
 
 
+def test_prints_its_settings():
+    assert repr(explore(X, WEIGHT, stride=2)).startswith(
+        "Explorer(size=(5, 6), in_channels=2, out_channels=4,"
+    )
+
+
 @given(problem=problems(axes=("samples",)).filter(small))
 def test_every_panel_shows_the_librarys_numbers(problem):
     problem = type(problem)(**{**vars(problem), "batch": None}).of("float64")

@@ -63,6 +63,10 @@ class Explorer(anywidget.AnyWidget):
         self.on_msg(self._told)
         self._refresh()
 
+    def __repr__(self) -> str:  # all that a page without the widget shows of it
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in SETTINGS)
+        return f"Explorer({settings})"
+
     @property
     def settings(self) -> Settings:
         """All settings at once."""
