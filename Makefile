@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz browser lint bench notebooks docs clean
+.PHONY: help demo test fuzz browser lint bench notebooks run-notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,7 +14,7 @@ help:
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
 	@echo '                summary into README.md; with QUICK=1 a part of it in about two minutes, no summary'
-	@echo 'make notebooks  run every notebook from top to bottom, in place'
+	@echo 'make notebooks  open the notebooks in JupyterLab; make run-notebooks runs them all, in place'
 	@echo 'make docs       build the documentation into build/docs; a broken link or reference stops it'
 	@echo 'make clean      remove .venv, caches and everything that these targets write'
 
@@ -43,7 +43,12 @@ bench: .venv/installed-bench
 	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,README.md) && exit $$status
 
 notebooks: .venv/installed-notebook
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter lab notebooks/01_one_convolution_three_ways.ipynb
+
+# Without what differs from run to run, or would hold the widget's code.
+run-notebooks: .venv/installed-notebook
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 docs: .venv/installed-docs
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
