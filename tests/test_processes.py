@@ -49,6 +49,13 @@ def jobs():
     return made
 
 
+@pytest.fixture(scope="module")
+def compiled():
+    """Kernels are on disk, so that no process takes long."""
+    for job, expected in jobs():
+        assert np.array_equal(job(), expected)
+
+
 def same(results, expected):
     return all(np.array_equal(*pair) for pair in zip(results, expected, strict=True))
 
@@ -62,6 +69,7 @@ def same(results, expected):
         ("spawn", "default"),
     ],
 )
+@pytest.mark.usefixtures("compiled")
 def test_pools_finish_and_are_right(start, layer):
     """A forked child cannot use the threads that its parent started; others pack plans again."""
     code = f"""
