@@ -79,7 +79,7 @@ class Transposed:
         """Weights in the order of each part, and a bias for the channels of the input."""
         if self._matrix is not None:
             matrix.require(where, self.problem, self._matrix)
-        else:
+        elif self._pack_bytes > memory.SMALL:
             shape = self.problem.weight_shape
             memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
         start = np.zeros(self.problem.geometry.in_channels, self.problem.dtype) if bias is None else bias

@@ -53,7 +53,7 @@ class Prepared:
         """Refuse weights, or a W, that would not fit."""
         if self.name == "matrix":
             matrix.require(where, self.problem, self.schedule)
-        else:
+        elif self._pack_bytes > memory.SMALL:
             shape = self.problem.weight_shape
             memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
 
@@ -230,7 +230,7 @@ class ConvPlan:
             raise ValueError(f"{where}: x expects shape {p.x_shape}, got {image.shape}")
         if image.dtype != p.result and np.result_type(image.dtype, p.result) != p.result:
             raise TypeError(f"{where}: x expects at most dtype {p.result}, got {image.dtype}")
-        y = self._prepared.result(where, image, out, (x, image))
+        y = self._prepared.result(where, image, out, (x,) if image is x else (x, image))
         self._prepared.run(self._packed, common.contiguous(where, "x", image, p.dtype), y)
         return y
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 LONG = 3e8  # cycles from which a call is worth a thread, which starts in 1e5 or fewer
 WAIT = 0.05  # seconds between two looks at signals, on systems where they end no wait
 STOPPED = 1 << 62  # a count of tasks taken that leaves none
-_calls = threading.local()
 
 
 class Call:
@@ -39,11 +38,19 @@ class Call:
             self.counters[:] = STOPPED
 
 
+class Calls(threading.local):
+    """The long call, if any, that the present thread is for."""
+
+    own: Call | None = None
+
+
+_calls = Calls()
+
+
 def begin(counters: NDArray[np.int64]) -> None:
     """Say where a kernel counts the tasks that its workers take, so that they can be stopped."""
-    call = getattr(_calls, "own", None)
-    if call is not None:
-        call.enter(counters)
+    if _calls.own is not None:
+        _calls.own.enter(counters)
 
 
 def interruptible(cycles: float, run: Callable[..., Any], *arguments: Any) -> Any:
