@@ -18,7 +18,7 @@ from triconv.runtime.machine import machine
 
 CHANNELS = (  # in, out, groups
     *((1, 1, 1), (1, 3, 1), (3, 2, 1), (3, 16, 1), (8, 40, 1), (20, 7, 1), (64, 64, 1)),
-    *((4, 4, 4), (5, 5, 5), (32, 32, 32), (72, 72, 72), (6, 12, 3), (16, 16, 4), (40, 40, 4)),
+    *((2, 2, 2), (4, 4, 4), (5, 5, 5), (32, 32, 32), (72, 72, 72), (6, 12, 3), (16, 16, 4), (40, 40, 4)),
 )
 SIZES = (7, 9), (24, 70), (9, 260)
 KERNELS = (1, 1), (3, 3), (2, 5), (7, 7), (4, 15)
@@ -99,7 +99,9 @@ def test_every_kind_of_schedule_is_exact(kind):
 
 def test_the_sweep_finds_what_the_tables_name():
     orientations = {kind[1] for kind in FOUND if kind[0] == "direct"}
-    assert orientations == {"channels", "wrapped", "columns", "rows", "flat", "depth"}
+    # Vectors of two numbers have no room for several channels.
+    flat = {"flat"} if machine().vector_bits > 128 else set()
+    assert orientations == {"channels", "wrapped", "columns", "rows", "depth"} | flat
     assert {kind[1] for kind in FOUND if kind[0] == "im2col"} == {"channels", "columns"}
     assert {kind[1] for kind in FOUND if kind[0] == "gradient direct"} == {"channels", "filters", "each"}
 
