@@ -52,6 +52,7 @@ def test_edge_problem_is_exact(name, method):
     check_gradients(replace(FEW[name], bias_dtype=None), method)
 
 
+@pytest.mark.long
 @each_method
 @given(problem=problems(axes=("samples", "image", "filter"), empty_batch=False))
 def test_gradients_are_those_of_the_definition(problem, method):

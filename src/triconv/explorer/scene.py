@@ -146,6 +146,7 @@ class Scene:
         self.geometry: ConvGeometry = self.problem.geometry
         taken = arrays.taken(settings)
         self.x, self.weight, self.bias = taken.x, taken.weight, taken.bias
+        self.settings = settings
         self.keywords = settings.keywords
         self.padded = pad(self.x, self.geometry.pads, padding_mode=settings.padding_mode)
         self.output = conv2d(self.x, self.weight, self.bias, method="direct", **self.keywords)

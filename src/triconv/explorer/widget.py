@@ -132,7 +132,8 @@ class Explorer(anywidget.AnyWidget):
 
     @traitlets.observe(*SETTINGS)
     def _changed(self, change: Any) -> None:
-        if hasattr(self, "_scene"):  # not before there is one
+        # Not before there is a scene, and once where several settings change together.
+        if hasattr(self, "_scene") and self._scene.settings != self.settings:
             self._scene = Scene(self._arrays, self.settings)
             self._refresh()
 
