@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 import triconv
-from triconv.plot import STYLES
+from triconv.plot.drawing import STYLES
 
 PALE = 0.55  # how far a field's colour goes towards white
 SIZES = {"direct": 9, "im2col": 7, "matrix": 5}  # of markers: equal values stay visible
