@@ -100,6 +100,14 @@ def duels(name, contests):
         yield ours, " or ".join(rivals) or "the fastest peer", rows
 
 
+def fought(contests):
+    """Each way to call us in each suite that has met a rival."""
+    for name in SUITES:
+        for ours, rivals, rows in duels(name, contests.get(name, [])):
+            if rows:
+                yield SUITES[name], ours, rivals, rows
+
+
 def table(head, rows):
     """A Markdown table; the first column to the left, numbers to the right."""
     lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
@@ -146,16 +154,14 @@ def summary_lines(contests):
     if not contests:
         return []
     rows = []
-    for name in SUITES:
-        for ours, rivals, found in duels(name, contests.get(name, [])):
-            if found:
-                ratios = [row.ratio for row in found]
-                suite, mean, least = SUITES[name], geometric_mean(ratios), min(ratios)
-                met = least >= suite.least and mean >= suite.mean
-                cells = [f"{suite.question}: `{ours}`", rivals, str(len(found))]
-                for value, bar in ((least, suite.least), (mean, suite.mean)):
-                    cells += [format_digits(value), f"{bar:g}"]
-                rows.append([*cells, "yes" if met else "no"])
+    for suite, ours, rivals, found in fought(contests):
+        ratios = [row.ratio for row in found]
+        mean, least = geometric_mean(ratios), min(ratios)
+        met = least >= suite.least and mean >= suite.mean
+        cells = [f"{suite.question}: `{ours}`", rivals, str(len(found))]
+        for value, bar in ((least, suite.least), (mean, suite.mean)):
+            cells += [format_digits(value), f"{bar:g}"]
+        rows.append([*cells, "yes" if met else "no"])
     head = ["suite", "against", "problems", "least ratio", "bar", "geometric mean", "bar", "both met"]
     return [
         "## Against peers",
@@ -208,13 +214,12 @@ def readme_lines(found, ceilings, grid, chosen, contests, itself):
     info = found["machine_info"]
     cpu, peers = names(info)
     rows = []
-    for name in SUITES:
-        for ours, rivals, found_rows in duels(name, contests.get(name, [])):
-            ratios = [row.ratio for row in found_rows]
-            shares = [row.rate / row.fma_rate for row in found_rows]
-            call = f": `{ours}` against {rivals}" if len(SUITES[name].duels) > 1 else ""
-            cells = [f"{SUITES[name].question}{call}", format_digits(geometric_mean(ratios))]
-            rows.append([*cells, format_digits(min(ratios)), f"{median(shares):.0%}, {max(shares):.0%}"])
+    for suite, ours, rivals, found_rows in fought(contests):
+        ratios = [row.ratio for row in found_rows]
+        shares = [row.rate / row.fma_rate for row in found_rows]
+        call = f": `{ours}` against {rivals}" if len(suite.duels) > 1 else ""
+        cells = [f"{suite.question}{call}", format_digits(geometric_mean(ratios))]
+        rows.append([*cells, format_digits(min(ratios)), f"{median(shares):.0%}, {max(shares):.0%}"])
     rates = " / ".join(f"{ceilings[dtype] / 1e9:.0f}" for dtype in ("float32", "float64"))
     return [
         f"{cpu}, {info['cores']} cores, {info['threads']} threads each, {found['datetime'][:10]}; a loop of",
@@ -310,16 +315,12 @@ def main(path, readme=None):
         figures.memory(grid).savefig(folder / "memory.png", dpi=120)
     if contests:
         groups = [
-            (
-                f"{SUITES[name].question}\n{ours}" if len(SUITES[name].duels) > 1 else SUITES[name].question,
-                SUITES[name],
-                rows,
-            )
-            for name in SUITES
-            for ours, _, rows in duels(name, contests.get(name, []))
-            if rows
+            (f"{suite.question}\n{ours}" if len(suite.duels) > 1 else suite.question, suite, rows)
+            for suite, ours, _, rows in fought(contests)
         ]
         figures.ratios(groups).savefig(folder / "peers.png", dpi=120)
+    if readme and not all((ceilings, grid, chosen, contests, itself)):
+        sys.exit("the summary needs a whole run")
     if readme:
         put(Path(readme), readme_lines(found, ceilings, grid, chosen, contests, itself))
     print(f"the report is in {folder / 'report.md'}")

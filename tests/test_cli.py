@@ -458,6 +458,24 @@ def test_info_without_the_extra(folder):
     assert re.fullmatch(re.escape(str(folder / "cache")) + r", \d+ files, \d.* \w+", lines["cache"])
 
 
+def test_info_says_why_nothing_is_kept(folder, capsys, monkeypatch):
+    def cache_line():
+        assert main(["info"]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    shared, file = folder / "shared", folder / "file"
+    shared.mkdir()
+    shared.chmod(0o777)
+    file.touch()
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(shared))
+    assert cache_line() == f"cache     {shared}, 0 files, 0 B; {shared} can be written by others"
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(file))
+    assert cache_line() == f"cache     {file}, 0 files, 0 B; File exists"
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "own"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert cache_line() == f"cache     {folder / 'own'}, 0 files, 0 B; cannot be written"
+
+
 def test_cache_clear_deletes_kernels_and_nothing_else(folder, capsys, monkeypatch):
     monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "cache"))
     assert main(["cache", "clear"]) == 0

@@ -17,7 +17,8 @@ from triconv.axis import Axis, Phase
 from triconv.geometry import ConvGeometry
 from triconv.kernels import fold, loops
 from triconv.methods import METHODS, common, matrix
-from triconv.problem import Place, Problem, Taps
+from triconv.plan import prepare
+from triconv.problem import Place, Problem, Taps, in_layout
 from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
@@ -168,6 +169,46 @@ def phased(problem: Problem, axes: tuple[Axis, Axis], phases: list[list[Phase]])
             place=None if dense else place,
             taps=turned,
         )
+
+
+def weight_grad_by_matrix(
+    where: str, made: Problem, y: NDArray[Any], x: NDArray[Any], machine: Machine
+) -> NDArray[Any]:
+    """The gradient of the weights as ``x``, a sample a channel, convolved with ``y`` as the filters."""
+    g = made.geometry
+    axes = [
+        Axis(
+            a.size,
+            a.out,
+            a.dilation,
+            a.stride,
+            a.before,
+            (a.out - 1) * a.stride + a.reach - a.size - a.before,
+        )
+        for a in g.axes
+    ]
+    depth, filters = g.group_channels, g.out_channels // g.groups
+    geometry = ConvGeometry.from_axes(where, (axes[0], axes[1]), made.batch, filters, 1)
+    shape = depth, *g.input_shape[:2], made.batch
+    turned = Problem(
+        *(geometry, depth, made.mode, "NHWC", made.dtype, made.dtype),
+        *(shape, (filters, *g.output_shape[:2], made.batch), (depth, *g.kernel_size, filters)),
+    )
+    prepared = prepare(turned, "matrix", machine)
+    last = (0, 1, 2, 3) if made.layout == "NHWC" else (0, 2, 3, 1)
+    channels = x.reshape(made.batch, *in_layout(made.layout, *g.input_shape)).transpose(last)
+    outputs = y.reshape(made.batch, *in_layout(made.layout, *g.output_shape)).transpose(last)
+    result = np.empty((g.out_channels, *g.kernel_size, depth), made.dtype)
+    part = np.empty(turned.y_shape, made.dtype)
+    for group in range(g.groups):
+        of_group = slice(group * depth, (group + 1) * depth), slice(group * filters, (group + 1) * filters)
+        packed = prepared.pack(where, outputs[..., of_group[1]].transpose(3, 1, 2, 0), None)
+        samples = channels[..., of_group[0]].transpose(3, 1, 2, 0)
+        prepared.run(packed, common.contiguous(where, "x", samples, made.dtype), part)
+        result[of_group[1]] = part.transpose(3, 1, 2, 0)
+    if len(made.weight_shape) == 2:
+        return result.reshape(made.weight_shape)
+    return result if made.layout == "NHWC" else result.transpose(0, 3, 1, 2)
 
 
 def folder(problem: Problem) -> Callable[[NDArray[Any]], NDArray[Any]]:

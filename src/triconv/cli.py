@@ -299,6 +299,7 @@ def _info(_: argparse.Namespace) -> int:
     unit = machine()
     files, size = cache.size()
     fma = "with" if unit.fma else "without"
+    trouble = cache.trouble()
     lines = {
         "triconv": __version__,
         "python": platform.python_version(),
@@ -306,7 +307,7 @@ def _info(_: argparse.Namespace) -> int:
         "cpu": unit.cpu_name,
         "vectors": f"{unit.vector_bits} bits, {unit.registers} registers, {fma} fused multiply-add",
         "threads": f"{get_num_threads()}, threading layer {_threading_layer()}",
-        "cache": f"{cache.folder()}, {files} files, {human(size)}",
+        "cache": f"{cache.folder()}, {files} files, {human(size)}" + (trouble and f"; {trouble}"),
     }
     for name, text in lines.items():
         print(f"{name:<9} {text}")

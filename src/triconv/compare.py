@@ -18,7 +18,7 @@ from triconv.plan import ConvPlan, plan
 from triconv.problem import Problem, batch_channels_last, problem
 from triconv.runtime import memory
 from triconv.runtime.machine import machine
-from triconv.runtime.memory import human, require
+from triconv.runtime.memory import human
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 
@@ -235,7 +235,6 @@ def compare(
     task = problem(
         "compare", x.shape, weight.shape, None if bias is None else np.shape(bias), dtype, **keywords
     )
-    _require_definition(task)
     expected = _definition(task, x, weight, bias)
     x = x.astype(dtype, copy=False)
     rows = []
@@ -276,14 +275,6 @@ def _measured(
 
 
 # --- the definition ---------------------------------------------------------------------------------
-
-
-def _require_definition(task: Problem) -> None:
-    """Refuse a comparison whose definition would not fit: the input, padded too, and two outputs."""
-    g = task.geometry
-    elements = math.prod(g.input_shape) + math.prod(g.padded_shape) + 2 * math.prod(g.output_shape)
-    size = task.batch * elements * np.result_type(task.dtype, np.float64).itemsize
-    require("compare", size, f"the definition in double precision, padded to {g.padded_shape},")
 
 
 def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any) -> NDArray[Any]:

@@ -172,6 +172,15 @@ def private(info: os.stat_result) -> bool:
     return info.st_uid == os.getuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def trouble() -> str:
+    """Why kernels cannot be kept, or not even loaded; empty where they can."""
+    try:
+        home = trusted()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(home, os.W_OK) else "cannot be written"
+
+
 def sweep(home: Path) -> None:
     """Delete the drafts that processes left which were killed."""
     for draft in home.glob(f"*{DRAFT}"):
