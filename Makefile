@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz browser lint bench notebooks run-notebooks docs clean
+.PHONY: help demo test fuzz coverage browser lint bench notebooks run-notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
 	@echo 'make test       run every test'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
+	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
 	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
@@ -26,6 +27,9 @@ test: .venv/installed-test
 
 fuzz: .venv/installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal --fuzz -m long
+
+coverage: .venv/installed-coverage
+	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --cov=triconv --cov-report=term-missing
 
 browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests/browser

@@ -301,6 +301,16 @@ def test_weights_that_claim_to_be_huge(capsys, photo):
     assert refused(capsys, photo, "--weights", "w.npy").startswith("cannot read the weights 'w.npy': ")
 
 
+def test_an_image_that_its_reader_cannot_take(capsys, photo, monkeypatch):
+    import PIL.ImageOps
+
+    def fail(image):
+        raise SyntaxError("broken header")
+
+    monkeypatch.setattr(PIL.ImageOps, "exif_transpose", fail)
+    assert refused(capsys, photo) == f"cannot read the image {photo!r}: broken header"
+
+
 def test_weights_with_a_damaged_head(capsys, photo):
     np.save("w.npy", np.zeros((3, 3)))
     Path("w.npy").write_bytes(Path("w.npy").read_bytes().replace(b"}", b"("))
@@ -486,6 +496,15 @@ def test_cache_clear_deletes_kernels_and_nothing_else(folder, capsys, monkeypatc
     assert main(["cache", "clear"]) == 0
     assert capsys.readouterr().out == f"deleted 2 files, 2 KiB, from {folder / 'cache'}\n"
     assert [path.name for path in (folder / "cache").iterdir()] == ["other.txt"]
+
+
+def test_a_cache_that_cannot_be_cleared(folder, capsys, monkeypatch):
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "cache"))
+    (folder / "cache" / "a.kernel").mkdir(parents=True)
+    assert main(["cache", "clear"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"triconv cache: cannot clear {str(folder / 'cache')!r}: ")
+    assert said.endswith((": Is a directory\n", ": Operation not permitted\n"))
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,11 @@ MESSAGES = {
         ValueError,
         "im2col: x expects at least 1 channel, got 0 (layout='NHWC')",
     ),
+    "a geometry of no channels": (
+        lambda: ConvGeometry((5, 5, 0), 2),
+        ValueError,
+        "ConvGeometry: the input expects at least 1 channel, got 0",
+    ),
     "an empty width": (
         lambda: im2col(zeros(5, 0, 2), (1, 1)),
         ValueError,

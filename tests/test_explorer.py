@@ -1,5 +1,7 @@
 """The explorer's numbers are the library's, and its settings are checked; the page has tests of its own."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -147,6 +149,7 @@ def test_other_arrays():
         ((X, np.ones((9, 3, 3, 2))), {}, ValueError, "weight expects at most shape"),
         ((X.astype(complex), WEIGHT), {}, TypeError, "x expects real numbers"),
         ((X[None], WEIGHT), {}, ValueError, "x expects one sample"),
+        ((X, WEIGHT[0]), {}, ValueError, r"weight expects 2 or 4 axes, got shape \(3, 3, 2\)"),
         ((X, WEIGHT, [1, 2]), {}, ValueError, "bias expects shape"),
         ((X, WEIGHT), {"strides": 2}, TypeError, "unexpected keyword 'strides'"),
         ((X, WEIGHT), {"stride": 0}, ValueError, "stride expects at least 1"),
@@ -165,6 +168,25 @@ def test_times_are_measured_when_asked_for():
     assert set(widget.seconds) == {"direct", "im2col", "matrix"}
     widget.stride = 2
     assert widget.seconds == {}
+
+
+def test_what_the_page_sends():
+    """Pairs as lists, and the request to measure."""
+    widget = explore(X, WEIGHT)
+    widget.set_state({"padding": [[1, 0], [2, 1]], "stride": [2, 1]})
+    assert (widget.padding, widget.stride) == (((1, 0), (2, 1)), (2, 1))
+    widget._handle_custom_msg("something else", [])
+    assert widget.seconds == {}
+    widget._handle_custom_msg("measure", [])
+    assert set(widget.seconds) == {"direct", "im2col", "matrix"}
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, "triconv.explorer.widget")
+    monkeypatch.delattr(triconv.explorer, "widget")
+    with pytest.raises(ImportError, match=r"^explore needs anywidget: pip install 'triconv\[notebook\]'$"):
+        explore(X, WEIGHT)
 
 
 def test_nothing_is_fetched():

@@ -120,6 +120,12 @@ def test_patches_cut_the_padded_input():
         assert_array_equal(X_pad[geometry.patch(i, j)].ravel(order="F"), rows[n])
 
 
+def test_pads_as_an_array():
+    pads = ((1, 0), (2, 1))
+    assert ConvGeometry((5, 6, 3), 2, padding=np.array(pads)) == ConvGeometry((5, 6, 3), 2, padding=pads)
+    assert ConvGeometry((5, 6, 3), 2, padding=np.array([1, 2])).pads == ((1, 1), (2, 2))
+
+
 def test_defaults():
     geometry = ConvGeometry((5, 6, 3), 2)
     assert geometry.output_shape == (4, 5, 1)

@@ -27,12 +27,14 @@ for _ in range(3):
         time.sleep(1)
         sent.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=interrupt).start()
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
     try:
         CALLED
         print("finished")
     except KeyboardInterrupt:
         print(time.perf_counter() - sent[0])
+    interrupter.join()
     print((conv2d(small, taps, **keywords) == expected).all(), len(threading.enumerate()))
 """
 

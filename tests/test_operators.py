@@ -119,6 +119,17 @@ def test_dtypes_are_those_of_scipy(dtype, x_dtype, method):
     assert_array_equal(y, W @ x.astype(np.result_type(x_dtype, "float32")))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_many_columns_at_once_by_the_matrix(dtype):
+    """As many as vectors are wide, a multiple, and others; then of another dtype, which assembles W anew."""
+    A, W = made(GROUPED.of("float32"), method="matrix")
+    for columns in (16, 32, 7, 48):
+        for operator, M in ((A, W), (A.H, W.T)):
+            X = whole((operator.shape[1], columns), dtype)
+            assert_array_equal(operator @ X, M @ X)
+            assert_array_equal(operator @ X.real.astype("float32"), M @ X.real.astype("float32"))
+
+
 def test_a_wide_vector_keeps_its_precision():
     for method in ("direct", "matrix"):
         A = ConvOperator(np.ones((1, 1), "float32"), (1, 1), method=method)
@@ -182,6 +193,12 @@ def test_the_two_transposes_of_complex_weights():
     assert_array_equal(A.T @ y, W.T @ y)
     assert_array_equal(A.H @ y, W.T.conj() @ y)
     assert (A.T @ y != A.H @ y).any()
+    Y, X = whole((A.shape[0], 3), "complex128"), whole((A.shape[1], 3), "complex128")
+    for operator, M in ((A.T, W.T), (A.H, W.T.conj())):
+        assert_array_equal(operator @ Y, M @ Y)
+        assert_array_equal(operator.H @ X, M.T.conj() @ X)
+        assert_array_equal(operator.T @ X, M.T @ X)
+        assert_array_equal(operator.H.H @ Y, M @ Y)
     assert_array_equal(A.T.T @ whole(A.shape[1], "complex128"), W @ whole(A.shape[1], "complex128"))
     assert_array_equal(y @ A, y @ W)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from numpy.testing import assert_array_equal
 from strategies import METHODS, SIZES, Problem, problems, same_float
 
-from triconv import ConvGeometry, ConvPlan, conv2d, plan, threads
+from triconv import ConvGeometry, ConvPlan, arguments, conv2d, plan, threads
 
 each_method = pytest.mark.parametrize("method", METHODS)
 PROBLEM = Problem(
@@ -211,6 +211,21 @@ def test_out(method):
     with pytest.raises(ValueError, match="shares memory"):
         same(x, out=x)
     assert_array_equal(x, kept)
+
+
+def test_prints_what_it_is():
+    made = plan(np.ones((4, 3, 3, 2), "float32"), (5, 6, 2), method="im2col")
+    assert repr(made) == "<ConvPlan im2col (5, 6, 2) -> (3, 4, 4) float32>"
+
+
+def test_arrays_whose_overlap_is_hard_to_tell_count_as_overlapping():
+    """The case of NumPy's own documentation, in which no element is shared."""
+    x = np.zeros(192163377, np.int8)
+    strided = np.lib.stride_tricks.as_strided
+    a = strided(x, strides=(36674, 61119, 85569), shape=(1049, 1049, 1049))
+    b = strided(x[64023025:], strides=(12223, 12224, 1), shape=(1049, 1049, 1))
+    assert arguments.shares_memory(a, b)
+    assert not arguments.shares_memory(x[::2], x[1::2])
 
 
 @each_method

@@ -2,6 +2,7 @@
 
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import processes
@@ -246,6 +247,83 @@ def test_entries_are_counted_as_they_are_made(axis, mode, block):
         patch.setattr(matrix, "BLOCK", block)
         counted = matrix.entries(axis, mode, padded=False)
     assert counted == matrix.pairs(axis, axis.outputs(), mode, padded=False).counts.sum()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem((7, 6), (3, 2), 4, 6, groups=2, stride=(2, 1), padding=((1, 2), (0, 1)), batch=2),
+        Problem((7, 6), (3, 2), 4, 6, padding=((1, 2), (0, 1)), layout="NCHW").of("float16"),
+    ],
+)
+@each_form
+def test_a_call_that_asks_for_memory_gives_the_same(problem, method, monkeypatch):
+    """Small ones do not ask; here all do."""
+    x, weight, bias = problem.integers()
+    keywords = problem.keywords | {"method": method}
+    expected = problem.expected(x, weight, bias)
+    grad = conv2d_input_grad(expected, weight, x.shape, **keywords)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    layer = plan(weight, problem.x_shape, bias, **keywords)
+    out = np.zeros_like(expected, order="F")
+    assert_array_equal(layer(x), expected)
+    assert layer(np.asfortranarray(x), out=out) is out
+    assert_array_equal(out, expected)
+    assert_array_equal(conv2d_input_grad(expected, weight, x.shape, **keywords), grad)
+
+
+def test_what_is_available(tmp_path, monkeypatch):
+    """The least of free memory, what the cgroup leaves of either version, and what the limit leaves."""
+
+    def put(name, text):
+        file = tmp_path / name.strip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    limit = {"soft": -1}
+    limits = SimpleNamespace(
+        RLIMIT_AS=9, RLIM_INFINITY=-1, getrlimit=lambda which: (limit["soft"], -1) if which == 9 else None
+    )
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name.strip("/"))
+    monkeypatch.setattr(memory, "resource", None)
+    unlimited = memory.available()
+    assert unlimited == 1 << 62
+    monkeypatch.setattr(memory, "resource", limits)
+    assert memory.available() == unlimited
+    put("/proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    7000 kB\n")
+    assert memory.available() == 7000 << 10
+    put("/sys/fs/cgroup/memory.max", "max\n")
+    put("/sys/fs/cgroup/memory.current", f"{1000 << 10}\n")
+    put("/sys/fs/cgroup/memory.stat", "anon 1\ninactive_file\n")
+    assert memory.available() == 7000 << 10
+    put("/sys/fs/cgroup/memory.max", f"{6000 << 10}\n")
+    assert memory.available() == 5000 << 10
+    put("/sys/fs/cgroup/memory.stat", f"anon 1\ninactive_file {500 << 10}\n")
+    assert memory.available() == 5500 << 10
+    put("/sys/fs/cgroup/memory/memory.limit_in_bytes", f"{4000 << 10}\n")
+    put("/sys/fs/cgroup/memory/memory.usage_in_bytes", f"{4100 << 10}\n")
+    assert memory.available() == 0
+    put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "0\n")
+    assert memory.available() == 4000 << 10
+    limit["soft"] = 3000 << 10
+    assert memory.available() == 3000 << 10
+    put("/proc/self/status", "Name: python\nVmSize:\t    2048 kB\n")
+    assert memory.available() == 952 << 10
+    limit["soft"] = 1000 << 10
+    assert memory.available() == 0
+
+
+def test_sizes_in_words():
+    sizes = (0, 1023, 1024, 102_300, 102_400, 1 << 20, 5 << 30, 3 << 40, 3 << 50)
+    expected = ["0 B", "1023 B", "1 KiB", "99.9 KiB", "100 KiB", "1 MiB", "5 GiB", "3 TiB", "3072 TiB"]
+    assert [memory.human(size) for size in sizes] == expected
+
+
+def test_where_there_are_no_limits():
+    code = (
+        "sys.modules['resource'] = None\nfrom triconv.runtime import memory\nprint(memory._address_space())"
+    )
+    assert processes.run(code) == [str(1 << 62)]
 
 
 # --- What calls leave behind -------------------------------------------------------------------------

@@ -66,10 +66,8 @@ def explore(
         raise TypeError(f"explore: unexpected keyword {name!r}; expected one of {', '.join(KEYWORDS)}")
     try:
         from triconv.explorer import scene, widget
-    except ImportError as error:
-        if error.name not in ("anywidget", "traitlets", "ipywidgets"):
-            raise
-        raise ImportError("explore needs anywidget: pip install 'triconv[notebook]'") from None
+    except ModuleNotFoundError as error:
+        raise ImportError(f"explore needs {error.name}: pip install 'triconv[notebook]'") from None
     arrays = scene.prepared(x, weight, bias, layout, keywords.get("groups", 1))
     settings = widget.whole(arrays, keywords)
     if x is None and weight is None:

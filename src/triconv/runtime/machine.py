@@ -30,11 +30,9 @@ def describe(triple: str, cpu_name: str, features: str) -> Machine:
     """Look a target up by LLVM's description of it."""
     have = {name[1:] for name in features.split(",") if name.startswith("+")}
     architecture = triple.partition("-")[0]
-    for feature, bits, registers in VECTOR_UNITS.get(architecture, OTHER):
-        if not feature or feature in have:
-            fma = architecture == "aarch64" or "fma" in have
-            return Machine(cpu_name, bits, registers, fma)
-    raise AssertionError("the last row matches always")
+    rows = VECTOR_UNITS.get(architecture, OTHER)
+    unit = next((bits, registers) for feature, bits, registers in rows if not feature or feature in have)
+    return Machine(cpu_name, *unit, fma=architecture == "aarch64" or "fma" in have)
 
 
 @functools.cache

@@ -27,11 +27,11 @@ def require(where: str, size: int, what: str, instead: str = "") -> None:
 
 def human(size: float) -> str:
     """A size in the unit that reads best."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
+    units = ["TiB", "GiB", "MiB", "KiB", "B"]
+    while size >= 1024 and len(units) > 1:
         size /= 1024
-    raise AssertionError
+        units.pop()
+    return f"{size:.0f} {units[-1]}" if units[-1] == "B" or size >= 100 else f"{size:.3g} {units[-1]}"
 
 
 def _number(path: str) -> int | None:
@@ -79,9 +79,4 @@ def _address_space() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         return 1 << 62
-    pages = 0
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except (OSError, ValueError):
-        pass
-    return max(0, soft - pages * resource.getpagesize())
+    return max(0, soft - 1024 * (_field("/proc/self/status", "VmSize:") or 0))
