@@ -60,6 +60,14 @@ def test_every_panel_shows_the_librarys_numbers(problem):
     widget.selected = "input", r, c, channel
     lit = widget.lit
     column = W.toarray()[:, g.padded_index(r, c, channel)]
+    present = np.zeros(W.shape, int)
+    present[entries[0], entries[1]] = 1
+    rows = [row for row in lit["rows"] if row // group == lit["first"]]
+    places = g.padded_index(*np.indices(g.padded_shape[:2]), channel)
+    shared = np.zeros(places.shape, int)
+    for at_row, at_column, count in lit["near"]:
+        shared[at_row, at_column] = count
+    assert np.array_equal(shared, present[rows].sum(0)[places])
     assert lit["column"] == g.padded_index(r, c, channel)
     shown = np.zeros(len(column))
     for row, (*_, m, tap) in zip(lit["rows"], lit["cells"], strict=True):

@@ -41,8 +41,8 @@ def opened(request, lab, browser):
     page.locator("[data-status='idle']").first.wait_for(state="attached", timeout=60_000)
     yield page
     if folder := os.environ.get("TRICONV_SCREENSHOTS"):
-        page.locator(".triconv").scroll_into_view_if_needed()
-        page.locator(".triconv").screenshot(path=f"{folder}/explorer-{width}-{scheme}.png")
+        page.locator(".triconv").first.scroll_into_view_if_needed()
+        page.locator(".triconv").first.screenshot(path=f"{folder}/explorer-{width}-{scheme}.png")
     assert [error for error in errors if "triconv" in error or "anywidget" in error] == []
     context.close()
 
@@ -101,6 +101,11 @@ def test_touched_pixel_lights_the_patches_that_hold_it_and_its_column(page):
     assert listed == [f"({', '.join(map(str, place))})" for place in places.tolist()]
     column = GEOMETRY.padded_index(3, 4, 0)
     assert f"lit: column {column}" in page.locator(".triconv canvas").get_attribute("aria-label")
+    near = page.locator(".triconv td.near").evaluate_all("all => all.map(e => e.dataset.at)")
+    assert near == [f"input {r} {c} 0" for r in range(1, 6) for c in range(2, 7)]
+    page.get_by_role("button", name=listed[2]).click()
+    i, j, _, _ = places[2].tolist()
+    wait(page, f"Y[{i}, {j}, 0]")
 
 
 def test_stride_changes_the_sizes_and_only_valid_ones_are_offered(page):
@@ -148,3 +153,23 @@ def test_times_are_measured(page):
     cells = page.locator(".triconv-costs tbody tr td:last-child").all_text_contents()
     assert len(cells) == 3
     assert all(cell.endswith("s") for cell in cells)
+
+
+def test_large_arrays_scroll_in_their_panels_to_what_is_lit(page):
+    # The last test: it leaves a second explorer behind.
+    page.locator(".jp-CodeCell .cm-content").nth(1).click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("triconv.explore(np.ones((24, 24, 8)), np.ones((8, 3, 3, 8)))")
+    page.keyboard.press("Shift+Enter")
+    large = page.locator(".triconv").nth(1)
+    large.locator("td[data-at='output 20 20 7']").evaluate("cell => cell.click()")
+    large.locator(".triconv-says", has_text="Y[20, 20, 7]").wait_for()
+    page.wait_for_timeout(200)
+    for kind, place in (("input", "20 20 0"), ("output", "20 20 7")):
+        cell = large.locator(f"td[data-at='{kind} {place}']")
+        inside = cell.evaluate(
+            "cell => { const [a, b] = [cell, cell.closest('.grids')].map(e => e.getBoundingClientRect());"
+            " return a.top >= b.top && a.bottom <= b.bottom && a.left >= b.left && a.right <= b.right; }"
+        )
+        assert inside, kind
+    assert large.locator(".grids").first.evaluate("panel => panel.clientHeight") < 500

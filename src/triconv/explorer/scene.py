@@ -246,7 +246,7 @@ class Scene:
         }
 
     def input_at(self, r: int, c: int, channel: int) -> dict[str, Any]:
-        """A pixel of the padded input: the patches that hold it, and its column of W."""
+        """A pixel of the padded input: the patches that hold it, what else they hold, and its column of W."""
         g = self.geometry
         places = g.patches_containing(r, c)
         group = channel // g.group_channels
@@ -259,11 +259,16 @@ class Scene:
             for place, tap in zip(np.stack([i, j], 1).tolist(), np.atleast_1d(taps).tolist(), strict=True)
         ]
         value = self.padded[r, c, channel]
+        counts = np.zeros(self.padded.shape[:2], int)
+        for place in places:
+            counts[g.patch(*place[:2])[:2]] += 1
         return {
             "kind": "input",
             "at": [r, c, channel],
             "cells": cells,
             "patches": places.tolist(),
+            "first": group * filters,
+            "near": [[*place, int(counts[tuple(place)])] for place in np.argwhere(counts).tolist()],
             "column": int(g.padded_index(r, c, channel)),
             "rows": [int(g.output_index(i, j, m)) for i, j, m, _ in cells],
             "says": f"X_pad[{r}, {c}, {channel}] = {value:.4g}, column {g.padded_index(r, c, channel)} of W; "

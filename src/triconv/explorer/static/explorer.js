@@ -3,6 +3,7 @@
 const OKABE_ITO = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"];
 const VIRIDIS = ["#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const PACE = 700; // milliseconds between two steps of playing
+const DENSE = 12; // columns of numbers above which they are small
 const IDLE = 800; // milliseconds without a change before times are measured
 
 const CONTROLS = [
@@ -174,7 +175,7 @@ function render({ model, el }) {
       event.preventDefault();
       event.stopPropagation();
     });
-    return make("figure", {}, table, make("figcaption", {}, kind === "output" ? `m = ${channel}` : `channel ${channel}`));
+    return make("figure", { className: rows[0].length > DENSE ? "dense" : "" }, table, make("figcaption", {}, kind === "output" ? `m = ${channel}` : `channel ${channel}`));
   }
 
   function section(title, hint, ...children) {
@@ -210,11 +211,11 @@ function render({ model, el }) {
       section("Y", `the output, ${output.shape.join(" × ")}; touch a number`, make("div", { className: "grids" }, ...output.values.map((rows, m) => grid("output", "Y", m, rows))), ...sizes.map((line) => make("p", { className: "hint" }, line))),
       section("x_ij · k_m", "the patch and the filter, flattened the same way: a row of im2col's matrix times a column of the filters'", written),
       section("W", "vec(Y) = W vec(X_pad) + b: a colour for each tap; touch a row", canvas, matrixSays),
-      section("Which patches hold a pixel?", "(i, j, u, v): the pixel is X_patch[i, j][u, v]", inverse),
+      section("Which patches hold a pixel?", "(i, j, u, v): the pixel is X_patch[i, j][u, v]; touch one", inverse),
       section("Cost", "of a call by each of the three", costs),
     );
     wide(written.parentElement);
-    wide(canvas.parentElement);
+    canvas.parentElement.classList.add("matrix");
     wide(costs.parentElement);
   }
 
@@ -232,7 +233,7 @@ function render({ model, el }) {
     const lit = model.get("lit");
     for (const map of Object.values(cells)) {
       for (const cell of map.values()) {
-        cell.classList.remove("lit", "chosen");
+        cell.classList.remove("lit", "near", "chosen");
         cell.removeAttribute("style");
         delete cell.dataset.tap;
       }
@@ -250,11 +251,30 @@ function render({ model, el }) {
         paint(cells.output.get([i, j, m].join(" ")), tap);
         paint(cells.filter.get(`${m} ${tap}`), tap);
       }
+      for (const [r, c, count] of lit.near) {
+        const cell = cells.input.get([r, c, lit.at[2]].join(" "));
+        cell.classList.add("near");
+        cell.style.setProperty("--share", `${Math.round((60 * count) / lit.patches.length)}%`);
+      }
       written.replaceChildren(make("p", {}, "touch an output of Y"));
-      const listed = lit.patches.map((place) => make("li", {}, `(${place.join(", ")})`));
+      const listed = lit.patches.map((place) => {
+        const button = make("button", { title: `show Y[${place[0]}, ${place[1]}, ${lit.first}]` }, `(${place.join(", ")})`);
+        button.addEventListener("click", () => (play(false), select("output", place[0], place[1], lit.first)));
+        return make("li", {}, button);
+      });
       inverse.replaceChildren(listed.length ? make("ol", {}, ...listed) : make("p", {}, "none"));
     }
+    for (const panel of panels.querySelectorAll(".grids")) bringIntoView(panel);
     drawMatrix();
+  }
+
+  // Scrolls a panel, never the page.
+  function bringIntoView(panel) {
+    const cell = panel.querySelector(".chosen") || panel.querySelector(".lit");
+    if (!cell) return;
+    const [inner, outer] = [cell.getBoundingClientRect(), panel.getBoundingClientRect()];
+    if (inner.top < outer.top || inner.bottom > outer.bottom) panel.scrollTop += inner.top - outer.top - outer.height / 3;
+    if (inner.left < outer.left || inner.right > outer.right) panel.scrollLeft += inner.left - outer.left - outer.width / 3;
   }
 
   function drawWritten(lit) {
