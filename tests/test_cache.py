@@ -484,6 +484,13 @@ def test_files_and_folders_of_someone_else_are_not_loaded(third, folder, given):
     assert third(folder) == ["2.0"]
 
 
+def test_where_files_have_no_owner_all_are_the_users(tmp_path, monkeypatch):
+    """As on Windows, whose home folders others cannot write."""
+    monkeypatch.delattr(os, "getuid")
+    tmp_path.chmod(0o777)
+    assert cache.private(tmp_path.stat())
+
+
 def test_all_kinds_of_memory_run_the_same_machine_code(tmp_path):
     """Read-only, plain, strided and foreign arrays: what the first compiled is all that there is."""
     code = """

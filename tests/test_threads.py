@@ -13,6 +13,7 @@ from processes import run
 from strategies import METHODS, SIZES
 
 from triconv import conv2d, conv_matrix, get_num_threads, plan, set_num_threads, threads
+from triconv.runtime.threads import share
 
 MOST = numba.config.NUMBA_NUM_THREADS
 several = pytest.mark.skipif(MOST < 2, reason="needs two threads; this machine or its settings allow one")
@@ -300,3 +301,19 @@ y = triconv.conv2d(np.ones((64, 64, 16)), np.ones((16, 3, 3, 16)))
 print((y == 144).all())
 """
     assert run(code) == ["True"]
+
+
+def test_where_no_thread_can_be_started_the_caller_works_alone(monkeypatch):
+    """Whoever works takes tasks until none are left."""
+    tasks, done = list(range(9)), []
+
+    def work(worker):
+        while tasks:
+            done.append((worker, tasks.pop(0)))
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    share(4, work)
+    assert done == [(0, task) for task in range(9)]

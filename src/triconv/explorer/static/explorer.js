@@ -296,19 +296,19 @@ function render({ model, el }) {
     const W = model.get("matrix");
     const lit = model.get("lit");
     const [height, width] = W.shape;
+    const at = lit.kind === "output" ? `row ${lit.row}` : `column ${lit.column}`;
+    canvas.ariaLabel = `W, ${height} rows and ${width} columns, ${W.entries} entries; lit: ${at}`;
+    matrixSays.textContent = `${height} × ${width}, ${W.entries} entries (${show((100 * W.entries) / (height * width))} %); lit: ${at}`;
+    canvas.hidden = !W.rows;
+    if (canvas.hidden) {
+      matrixSays.textContent += "; too many entries to be drawn";
+      return;
+    }
     const room = Math.max(240, (canvas.parentElement?.clientWidth || 640) - 24);
     const scale = Math.max(1, Math.min(14, Math.floor(room / width)));
     canvas.width = width * scale;
     canvas.height = height * scale;
-    const at = lit.kind === "output" ? `row ${lit.row}` : `column ${lit.column}`;
-    canvas.ariaLabel = `W, ${height} rows and ${width} columns, ${W.entries} entries; lit: ${at}`;
-    matrixSays.textContent = `${height} × ${width}, ${W.entries} entries (${show((100 * W.entries) / (height * width))} %); lit: ${at}`;
     const context = canvas.getContext("2d");
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    if (!W.rows) {
-      matrixSays.textContent += "; too many entries to be drawn";
-      return;
-    }
     const [rows, columns, taps] = ["rows", "columns", "taps"].map((name) => {
       const view = W[name];
       return new Int32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
