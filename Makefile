@@ -26,7 +26,7 @@ test: .venv/installed-test
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser
 
 fuzz: .venv/installed-test
-	$(BIN)/python -m pytest -n auto --dist worksteal --fuzz -m long
+	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --fuzz -m long
 
 coverage: .venv/installed-coverage
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --cov=triconv --cov-report=term-missing
