@@ -41,10 +41,19 @@ def opened(request, lab, browser):
     page.locator("[data-status='idle']").first.wait_for(state="attached", timeout=60_000)
     yield page
     if folder := os.environ.get("TRICONV_SCREENSHOTS"):
-        page.locator(".triconv").first.scroll_into_view_if_needed()
-        page.locator(".triconv").first.screenshot(path=f"{folder}/explorer-{width}-{scheme}.png")
+        photograph(page.locator(".triconv").first, folder, width, scheme)
     assert [error for error in errors if "triconv" in error or "anywidget" in error] == []
     context.close()
+
+
+def photograph(explorer, folder, width, scheme):
+    """A picture with an output lit and one with a pixel lit, in light and in dark."""
+    for other in (scheme, "dark" if scheme == "light" else "light"):
+        explorer.page.emulate_media(color_scheme=other)
+        for kind, place in (("input", "3 4 0"), ("output", "2 3 0")):
+            explorer.locator(f"td[data-at='{kind} {place}']").click()
+            explorer.page.wait_for_timeout(2000)  # until times are measured, and the colours have changed
+            explorer.screenshot(path=f"{folder}/explorer-{kind}-{width}-{other}.png")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 const OKABE_ITO = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999"];
 const VIRIDIS = ["#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const PACE = 700; // milliseconds between two steps of playing
+const HIGH = 480; // pixels of W that are high enough
 const DENSE = 12; // columns of numbers above which they are small
 const IDLE = 800; // milliseconds without a change before times are measured
 
@@ -254,7 +255,7 @@ function render({ model, el }) {
       for (const [r, c, count] of lit.near) {
         const cell = cells.input.get([r, c, lit.at[2]].join(" "));
         cell.classList.add("near");
-        cell.style.setProperty("--share", `${Math.round((60 * count) / lit.patches.length)}%`);
+        cell.style.setProperty("--share", `${Math.round(20 + (45 * count) / lit.patches.length)}%`);
       }
       written.replaceChildren(make("p", {}, "touch an output of Y"));
       const listed = lit.patches.map((place) => {
@@ -305,7 +306,7 @@ function render({ model, el }) {
       return;
     }
     const room = Math.max(240, (canvas.parentElement?.clientWidth || 640) - 24);
-    const scale = Math.max(1, Math.min(14, Math.floor(room / width)));
+    const scale = Math.max(1, Math.min(14, Math.floor(room / width), Math.max(3, Math.floor(HIGH / height))));
     canvas.width = width * scale;
     canvas.height = height * scale;
     const context = canvas.getContext("2d");
