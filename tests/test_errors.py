@@ -1,5 +1,6 @@
 """What is refused: whole messages, and for every argument of every function the contract's error type."""
 
+import inspect
 from decimal import Decimal
 from fractions import Fraction
 
@@ -23,6 +24,7 @@ from triconv import (
     pad,
     plan,
 )
+from triconv.runtime import memory
 
 x = np.ones((5, 6, 2))
 weight = np.ones((3, 2, 2, 2))
@@ -460,22 +462,56 @@ def test_positions_outside_are_refused(method):
     """The last valid position on every axis, and one past it, before it and of another type."""
     last = POSITIONS[method]
     method(*last)
+    names = list(inspect.signature(method).parameters)
     for n, value in enumerate(last):
+        words = rf"^ConvGeometry\.{method.__name__}: {names[n]} expects "
         for bad, error in (
             (value + 1, VALUE),
             (-1, VALUE),
             (2**62, VALUE),
+            (2**70, VALUE),
             (1.0, TYPE),
             (True, TYPE),
             ("0", TYPE),
             (None, TYPE),
         ):
-            with pytest.raises(error, match=rf"^ConvGeometry\.{method.__name__}: "):
+            with pytest.raises(error, match=words):
                 method(*last[:n], bad, *last[n + 1 :])
         if "index" in method.__name__ or "position" in method.__name__:
             for bad, error in (([0, value + 1], VALUE), ([-1, 0], VALUE), ([0.5], TYPE), ([True], TYPE)):
-                with pytest.raises(error, match=rf"^ConvGeometry\.{method.__name__}: "):
+                with pytest.raises(error, match=words):
                     method(*last[:n], bad, *last[n + 1 :])
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        ConvGeometry((2**32, 2**31), 1, stride=2**30),
+        ConvGeometry((1, 1), 1, 2**63),
+    ],
+    ids=["padded input", "output"],
+)
+@pytest.mark.parametrize("method", list(POSITIONS)[1:], ids=lambda method: method.__name__)
+def test_positions_that_need_more_than_64_bits_are_refused(method, large):
+    with pytest.raises(ValueError) as caught:
+        getattr(large, method.__name__)(*(0 for _ in POSITIONS[method]))
+    name = f"ConvGeometry.{method.__name__}"
+    assert str(caught.value) == f"{name}: positions in arrays of this size need more than 64 bits"
+
+
+@pytest.mark.parametrize(
+    ("call", "entries"),
+    [
+        (lambda: geometry.row(0, 0, 0), 2 * 3 * 2),
+        (lambda: geometry.patches_containing(0, 0), 2 * 2),
+    ],
+)
+def test_a_list_of_positions_that_would_not_fit_is_refused(call, entries, monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda: 1)
+    words = rf"^ConvGeometry\.(row|patches_containing): a list of up to {entries} entries needs "
+    with pytest.raises(MemoryError, match=words):
+        call()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -120,6 +120,10 @@ def test_patches_cut_the_padded_input():
         assert_array_equal(X_pad[geometry.patch(i, j)].ravel(order="F"), rows[n])
 
 
+def test_an_image_without_channels_has_one():
+    assert ConvGeometry((5, 6), 2) == ConvGeometry((5, 6, 1), 2)
+
+
 def test_pads_as_an_array():
     pads = ((1, 0), (2, 1))
     assert ConvGeometry((5, 6, 3), 2, padding=np.array(pads)) == ConvGeometry((5, 6, 3), 2, padding=pads)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from numpy.testing import assert_array_equal
 from strategies import METHODS, SIZES, Problem, problems, same_float
 
 from triconv import ConvGeometry, ConvPlan, arguments, conv2d, plan, threads
+from triconv.runtime import memory
 
 each_method = pytest.mark.parametrize("method", METHODS)
 PROBLEM = Problem(
@@ -105,6 +107,17 @@ def test_explain_names_every_candidate_and_the_choice():
         assert method in words
     assert "bytes" in words or "iB" in words
     assert words == made.explain()
+
+
+def test_explain_says_why():
+    lines = planned(PROBLEM)[0].explain().splitlines()
+    assert len(lines) == 5
+    chosen = lines[0].split()[0]
+    assert lines[0] == f"{chosen} was chosen: it is predicted to take the fewest cycles"
+    asked = planned(PROBLEM, "im2col")[0].explain().splitlines()
+    assert asked[0] == "im2col was chosen: it was asked for"
+    assert asked[1:4] == lines[1:4]
+    assert [line.split()[0] for line in lines[1:]] == [*METHODS[:3], "schedule:"]
 
 
 def test_auto_does_not_build_a_matrix_that_would_not_fit():
@@ -211,6 +224,45 @@ def test_out(method):
     with pytest.raises(ValueError, match="shares memory"):
         same(x, out=x)
     assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_memory_that_a_call_asks_for(dtype, monkeypatch):
+    """The result, what lies beside it, and the copies that its arrays need; nothing that is there already."""
+    asked = []
+    monkeypatch.setattr(memory, "require", lambda *words: asked.append(words[:3]))
+    monkeypatch.setattr(memory, "SMALL", 0)
+    x = np.ones((9, 8, 2), dtype)
+    made = plan(np.ones((4, 3, 3, 2), dtype), x.shape, method="direct")
+    y = made(x)
+    half = dtype == "float16"  # computed in single precision
+    copied, written = 4 * x.size, 4 * y.size
+    for image, out, more in (
+        (x, None, y.nbytes + half * (copied + written)),
+        (np.asfortranarray(x), None, y.nbytes + copied + half * written),
+        (x, np.zeros_like(y), half * (copied + written)),
+        (x, np.zeros_like(y, order="F"), written + half * copied),
+    ):
+        asked.clear()
+        with threads(1):
+            made(image, out=out)
+        size = made._prepared._beside(1) + more
+        words = f"the output of shape (7, 6, 4) ({dtype}) with its workspace and copies"
+        assert ("ConvPlan", size, words) in asked
+        copies = [where for where in asked if where[2].startswith("a copy of x")]
+        assert len(copies) == (image is not x or half) * 2  # once before all else
+
+
+def test_what_fits_without_copies_is_asked_for_as_the_output_alone(monkeypatch):
+    x = np.zeros((4096, 4096), "float32")
+    made = plan(np.ones((1, 1), "float32"), x.shape, method="direct")
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    with pytest.raises(MemoryError) as caught:
+        made(x)
+    words = (
+        r"ConvPlan: the output of shape \(4096, 4096\) \(float32\) needs 6\d(\.\d)? MiB, 0 B are available"
+    )
+    assert re.fullmatch(words, str(caught.value))
 
 
 def test_prints_what_it_is():

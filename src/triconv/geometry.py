@@ -429,7 +429,7 @@ class ConvGeometry:
     def _require(self, method: str, entries: int) -> None:
         """Refuse positions that 64 bits cannot hold, and more of them than fit."""
         where = f"ConvGeometry.{method}"
-        if max(math.prod(self.padded_shape), math.prod(self.output_shape), self.patch_size) > INT64_MOST:
+        if max(math.prod(self.padded_shape), math.prod(self.output_shape)) > INT64_MOST:
             raise ValueError(f"{where}: positions in arrays of this size need more than 64 bits")
         memory.require(where, LISTED * entries, f"a list of up to {entries} entries")
 
