@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz coverage browser lint bench notebooks run-notebooks docs clean
+.PHONY: help demo test fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make test       run every test'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
+	@echo 'make mutants    change geometry and plan in a thousand places, and name the changes that no test sees'
 	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
@@ -30,6 +31,9 @@ fuzz: .venv/installed-test
 
 coverage: .venv/installed-coverage
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --cov=triconv --cov-report=term-missing
+
+mutants: .venv/installed-mutants
+	$(BIN)/mutmut run && $(BIN)/mutmut results
 
 browser: .venv/installed-browser
 	$(BIN)/python -m pytest tests/browser
@@ -59,7 +63,7 @@ docs: .venv/installed-docs
 	@echo 'open build/docs/index.html'
 
 clean:
-	rm -rf .venv build dist triconv-compare benchmarks/report docs/figures docs/notebooks
+	rm -rf .venv build dist mutants triconv-compare benchmarks/report docs/figures docs/notebooks
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

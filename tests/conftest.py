@@ -1,5 +1,9 @@
 """Short and long runs: ``ci``, the default, always runs the same examples; ``--fuzz`` looks for new ones."""
 
+import functools
+import gc
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -29,3 +33,12 @@ def pytest_configure(config):
 def fuzz(request):
     """Whether tests run in their long form."""
     return request.config.getoption("--fuzz")
+
+
+def pytest_sessionstart():
+    """A mutant of the package may not find what the package as it was has kept."""
+    if "MUTANT_UNDER_TEST" in os.environ:
+        kept = [thing for thing in gc.get_objects() if isinstance(thing, functools._lru_cache_wrapper)]
+        for function in kept:
+            if (function.__module__ or "").rpartition(".")[0] == "triconv":
+                function.cache_clear()

@@ -15,7 +15,7 @@ SETUP = """
 import os, signal, threading, time
 import numpy as np, triconv
 from triconv import conv2d, conv2d_input_grad, conv2d_weight_grad
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what they start in the background ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 small, taps = np.ones((24, 24, 8)), np.ones((8, 3, 3, 8))
 x, weight, grad = np.ones((480, 480, 64)), np.ones((64, 31, 31, 64)), np.ones((450, 450, 64))
 keywords = {"method": METHOD}
