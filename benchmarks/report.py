@@ -319,7 +319,7 @@ def main(path, readme=None):
             for suite, ours, _, rows in fought(contests)
         ]
         figures.ratios(groups).savefig(folder / "peers.png", dpi=120)
-    if readme and not all((ceilings, grid, chosen, contests, itself)):
+    if readme and not all((ceilings, grid, chosen, itself)):
         sys.exit("the summary needs a whole run")
     if readme:
         put(Path(readme), readme_lines(found, ceilings, grid, chosen, contests, itself))

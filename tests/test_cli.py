@@ -478,12 +478,16 @@ def test_info_says_why_nothing_is_kept(folder, capsys, monkeypatch):
     shared.chmod(0o777)
     file.touch()
     monkeypatch.setenv("TRICONV_CACHE_DIR", str(shared))
-    assert cache_line() == f"cache     {shared}, 0 files, 0 B; {shared} can be written by others"
+    assert cache_line() == f"cache     {shared}, 0 files, 0 B; others can write there"
     monkeypatch.setenv("TRICONV_CACHE_DIR", str(file))
-    assert cache_line() == f"cache     {file}, 0 files, 0 B; File exists"
-    monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "own"))
+    assert cache_line() == f"cache     {file}, 0 files, 0 B; cannot be written"
+    monkeypatch.setenv("TRICONV_CACHE_DIR", "~nobody-of-this-name/cache")
+    assert cache_line().endswith("0 files, 0 B; no one knows the user's home")
+    monkeypatch.setenv("TRICONV_CACHE_DIR", str(folder / "own" / "cache"))
+    assert cache_line() == f"cache     {folder / 'own' / 'cache'}, 0 files, 0 B"
+    assert not (folder / "own").exists()
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert cache_line() == f"cache     {folder / 'own'}, 0 files, 0 B; cannot be written"
+    assert cache_line() == f"cache     {folder / 'own' / 'cache'}, 0 files, 0 B; cannot be written"
 
 
 def test_cache_clear_deletes_kernels_and_nothing_else(folder, capsys, monkeypatch):

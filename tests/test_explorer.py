@@ -157,6 +157,8 @@ def test_other_arrays():
         ((X, np.ones((9, 3, 3, 2))), {}, ValueError, "weight expects at most shape"),
         ((X.astype(complex), WEIGHT), {}, TypeError, "x expects real numbers"),
         ((X[None], WEIGHT), {}, ValueError, "x expects one sample"),
+        ((np.where(X == 6, np.nan, X), WEIGHT), {}, ValueError, "x expects finite numbers"),
+        ((X, np.full((1, 2, 2, 2), np.inf)), {}, ValueError, "weight expects finite numbers"),
         ((X, WEIGHT[0]), {}, ValueError, r"weight expects 2 or 4 axes, got shape \(3, 3, 2\)"),
         ((X, WEIGHT, [1, 2]), {}, ValueError, "bias expects shape"),
         ((X, WEIGHT), {"strides": 2}, TypeError, "unexpected keyword 'strides'"),
@@ -178,11 +180,33 @@ def test_times_are_measured_when_asked_for():
     assert widget.seconds == {}
 
 
+@pytest.mark.parametrize("groups", range(1, 9))
+def test_arrays_that_are_not_given_fit_those_that_are(groups):
+    widget = explore(groups=groups)
+    assert widget.out_channels % groups == widget.in_channels % groups == 0
+    assert explore(np.ones((4, 3))).kernel_size == (4, 3)
+    assert explore(np.ones((7, 9, groups)), groups=groups).kernel_size == (5, 5)
+    assert explore(weight=np.ones((groups, 2, 2, 1)), groups=groups).in_channels == groups
+
+
+def test_present_values_are_offered_and_arrays_taken():
+    widget = explore(X, WEIGHT, stride=(5, 6), padding=np.array([1, 2]))
+    assert widget.padding == (1, 2)
+    for name, value in (("stride height", 5), ("stride width", 6), ("padding", (1, 2))):
+        assert value in widget.choices[name]
+
+
 def test_what_the_page_sends():
     """Pairs as lists, and the request to measure."""
     widget = explore(X, WEIGHT)
     widget.set_state({"padding": [[1, 0], [2, 1]], "stride": [2, 1]})
     assert (widget.padding, widget.stride) == (((1, 0), (2, 1)), (2, 1))
+    widget.set_state({"kernel_size": [9, 9], "groups": 1})
+    assert (widget.kernel_size, widget._scene.geometry.kernel_size) == ((3, 3), (3, 3))
+    widget.set_state({"padding_mode": 7})
+    assert widget.padding_mode == "zeros"
+    widget.stride = 1
+    assert widget.stride == (1, 1)
     widget._handle_custom_msg("something else", [])
     assert widget.seconds == {}
     widget._handle_custom_msg("measure", [])
@@ -191,8 +215,8 @@ def test_what_the_page_sends():
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    monkeypatch.delitem(sys.modules, "triconv.explorer.widget")
-    monkeypatch.delattr(triconv.explorer, "widget")
+    monkeypatch.delitem(sys.modules, "triconv.explorer.widget", raising=False)
+    monkeypatch.delattr(triconv.explorer, "widget", raising=False)
     with pytest.raises(ImportError, match=r"^explore needs anywidget: pip install 'triconv\[notebook\]'$"):
         explore(X, WEIGHT)
 

@@ -91,6 +91,7 @@ def test_a_whole_run(tmp_path):
         ["3.00", "at least 2", "yes"],
     ]
     assert "on 15 of 16 problems; at worst it takes 2.00 times as long." in text
+    assert len(rows(text, "stride")) == 16
     assert all(row[1:5] == ["1.00 ms", "2.00 ms", "4.00 ms", "direct"] for row in rows(text, "stride"))
     pictures = re.findall(r"\((\S+\.png)\)", text)
     assert len(pictures) == 5

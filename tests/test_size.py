@@ -40,14 +40,18 @@ each_form = pytest.mark.parametrize("method", METHODS[:3])
 FEWER = 2**31 // 2**12  # samples of 64 x 64 numbers that 32 bits can number
 
 
+def require(fuzz, gib):
+    """Skip a test that takes so much memory, and minutes."""
+    if not fuzz:
+        pytest.skip("takes 10 GiB, or 20, and minutes: --fuzz runs it")
+    if memory.available() < gib * 2**30:
+        pytest.skip(f"needs {gib} GiB, {memory.human(memory.available())} are available")
+
+
 @pytest.fixture(scope="module")
 def huge(fuzz):
     """A batch of 2**31 + 2**13 numbers, zeros but for the first sample, the last, and two about 2**31."""
-    if not fuzz:
-        pytest.skip("takes 10 GiB, or 20, and minutes: --fuzz runs it")
-    needed = 12 * 2**30
-    if memory.available() < needed:
-        pytest.skip(f"needs {memory.human(needed)}, {memory.human(memory.available())} are available")
+    require(fuzz, 12)
     x = np.zeros((FEWER + 2, 64, 64, 1), np.float32)
     rng = np.random.default_rng(0)
     for n in (0, FEWER - 1, FEWER, FEWER + 1):
@@ -81,9 +85,7 @@ def test_gradients_past_32_bits(huge, method):
         sums = conv2d_weight_grad(grad, huge, 3, method=method, **KEYWORDS)
         chosen = conv2d_weight_grad(grad[[*CHOSEN]], huge[[*CHOSEN]], 3, method="direct", **KEYWORDS)
         assert_array_equal(sums, chosen)
-    needed = 10 * 2**30
-    if memory.available() < needed:
-        pytest.skip(f"needs {memory.human(needed)}, {memory.human(memory.available())} are available")
+    require(True, 10)
     back = conv2d_input_grad(grad, weight, huge.shape, method=method, **KEYWORDS)
     for n in CHOSEN:
         one = conv2d_input_grad(grad[n], weight, huge.shape[1:], method="direct", **KEYWORDS)
@@ -92,8 +94,9 @@ def test_gradients_past_32_bits(huge, method):
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS[:2])
-def test_outputs_past_32_bits(huge, method):
+def test_outputs_past_32_bits(fuzz, method):
     """Of an image of 2**28 pixels that are zeros but in two corners."""
+    require(fuzz, 12)
     x = np.zeros((2**14, 2**14, 1), np.float32)
     x[:4, :4, 0] = np.arange(16).reshape(4, 4)
     x[-4:, -4:, 0] = np.arange(16).reshape(4, 4)

@@ -242,8 +242,8 @@ def test_a_count_is_the_cores_that_are_busy(name, n):
 
     One thread is the caller's own, so that its time is the whole process's, however busy the machine is.
     """
-    if n >= CORES:
-        pytest.skip(f"{n} threads can keep all {CORES} cores busy")
+    if n >= CORES or n > MOST:
+        pytest.skip(f"{n} threads can keep all {CORES} cores busy, or are not to be had")
     code = f"""
 import time
 from concurrent.futures import ThreadPoolExecutor

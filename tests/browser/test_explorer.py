@@ -33,7 +33,8 @@ def opened(request, lab, browser):
     context = browser.new_context(viewport={"width": width, "height": 2400}, color_scheme=scheme)
     page = context.new_page()
     errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    broken = []
+    page.on("pageerror", lambda error: broken.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.add_locator_handler(page.locator(".jp-Dialog"), lambda: page.keyboard.press("Enter"))
     page.goto(f"{url}doc/tree/{scheme}.ipynb")
@@ -42,6 +43,7 @@ def opened(request, lab, browser):
     yield page
     if folder := os.environ.get("TRICONV_SCREENSHOTS"):
         photograph(page.locator(".triconv").first, folder, width, scheme)
+    assert broken == []
     assert [error for error in errors if "triconv" in error or "anywidget" in error] == []
     context.close()
 
@@ -112,9 +114,11 @@ def test_touched_pixel_lights_the_patches_that_hold_it_and_its_column(page):
     assert f"lit: column {column}" in page.locator(".triconv canvas").get_attribute("aria-label")
     near = page.locator(".triconv td.near").evaluate_all("all => all.map(e => e.dataset.at)")
     assert near == [f"input {r} {c} 0" for r in range(1, 6) for c in range(2, 7)]
-    page.get_by_role("button", name=listed[2]).click()
+    page.get_by_role("button", name=listed[2]).press("Enter")
     i, j, _, _ = places[2].tolist()
     wait(page, f"Y[{i}, {j}, 0]")
+    page.wait_for_function("document.activeElement.dataset.at?.startsWith('output ')")
+    assert page.evaluate("document.activeElement.dataset.at") == f"output {i} {j} 0"
 
 
 def test_stride_changes_the_sizes_and_only_valid_ones_are_offered(page):
@@ -132,6 +136,10 @@ def test_keyboard_alone_is_enough(page):
     wait(page, "Y[1, 2, 0]")
     page.get_by_label("the next output").press("Enter")
     wait(page, "Y[1, 3, 0]")
+    touch(page, "input", 4, 4, 0)
+    wait(page, "X_pad[4, 4, 0]")
+    page.get_by_label("the next output").press("Enter")
+    wait(page, "Y[0, 0, 0]")
 
 
 def test_it_plays_and_pauses(page):
@@ -158,10 +166,21 @@ def test_python_changes_the_page_and_the_page_python(page):
 
 
 def test_times_are_measured(page):
+    page.get_by_label("padding mode").select_option('"zeros"')
     page.locator(".triconv-costs td", has_text="s").last.wait_for(timeout=60_000)
     cells = page.locator(".triconv-costs tbody tr td:last-child").all_text_contents()
     assert len(cells) == 3
     assert all(cell.endswith("s") for cell in cells)
+
+
+def test_a_change_that_changes_no_number_shows_too(page):
+    page.locator(".triconv-costs td", has_text="s").last.wait_for(timeout=60_000)
+    page.locator(".jp-CodeCell .cm-content").nth(1).click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("w.padding = 0\nw.padding_mode = 'reflect'")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function("document.querySelector('[data-control=padding_mode]').value == '\"reflect\"'")
+    page.locator(".triconv-costs td", has_text="s").last.wait_for(timeout=60_000)
 
 
 def test_large_arrays_scroll_in_their_panels_to_what_is_lit(page):

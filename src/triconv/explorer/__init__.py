@@ -49,7 +49,7 @@ def explore(
     ImportError
         Where anywidget is missing; the extra ``notebook`` brings it.
     ValueError, TypeError
-        As `conv2d`; for arrays that are too large to be shown, and for complex ones.
+        As `conv2d`; for arrays that are too large to be shown, and numbers that are complex or not finite.
 
     Examples
     --------
@@ -72,5 +72,6 @@ def explore(
     settings = widget.whole(arrays, keywords)
     if x is None and weight is None:
         channels = 1 if settings.groups == 1 else settings.in_channels
-        settings = settings.but(size=(6, 7), in_channels=channels, out_channels=2, kernel_size=(3, 3))
+        filters = max(2, settings.groups)
+        settings = settings.but(size=(6, 7), in_channels=channels, out_channels=filters, kernel_size=(3, 3))
     return widget.Explorer(arrays, settings)

@@ -122,7 +122,8 @@ def choices(arrays: Arrays, settings: Settings) -> dict[str, list[Any]]:
     ):
         present: Pair = getattr(settings, name)
         for axis, along in enumerate(("height", "width")):
-            pairs = [(n, present[1]) if axis == 0 else (present[0], n) for n in range(1, most[axis] + 1)]
+            steps = sorted({*range(1, most[axis] + 1), present[axis]})
+            pairs = [(n, present[1]) if axis == 0 else (present[0], n) for n in steps]
             valid[f"{name} {along}"] = [
                 pair[axis] for pair in pairs if is_valid(arrays, settings.but(**{name: pair}))
             ]
@@ -302,6 +303,7 @@ def prepared(x: Any, weight: Any, bias: Any, layout: str, groups: int) -> Arrays
     """The arrays as the explorer keeps them: channels last, in double precision, with a bias."""
     where = "explore"
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
+    groups = arguments.integer(where, "groups", groups, 1)
     rng = np.random.default_rng(5)
     kernel = None if weight is None else np.asarray(arguments.array(where, "weight", weight))
     if kernel is not None and kernel.ndim == 2:
@@ -309,7 +311,7 @@ def prepared(x: Any, weight: Any, bias: Any, layout: str, groups: int) -> Arrays
     elif kernel is not None and layout == "NCHW":
         kernel = np.moveaxis(kernel, 1, -1)
     if x is None:
-        channels = 3 if kernel is None else kernel.shape[-1] * groups
+        channels = kernel.shape[-1] * groups if kernel is not None else 3 if groups == 1 else groups
         image = rng.integers(0, 10, (12, 12, channels)).astype(np.float64)
     else:
         image = np.asarray(arguments.array(where, "x", x))
@@ -320,12 +322,16 @@ def prepared(x: Any, weight: Any, bias: Any, layout: str, groups: int) -> Arrays
     if image.ndim != 3:
         raise ValueError(f"{where}: x expects one sample, got shape {np.shape(x)}")
     if kernel is None:
-        kernel = rng.integers(-2, 3, (4, 5, 5, image.shape[2])).astype(np.float64)
+        sides = (min(5, side) for side in image.shape[:2])
+        filters = groups * max(1, 4 // groups)
+        kernel = rng.integers(-2, 3, (filters, *sides, image.shape[2] // groups)).astype(np.float64)
     if kernel.ndim != 4:
         raise ValueError(f"{where}: weight expects 2 or 4 axes, got shape {kernel.shape}")
     for name, array in (("x", image), ("weight", kernel)):
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: {name} expects real numbers, got {array.dtype}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{where}: {name} expects finite numbers")
         limited(name, array.shape)
     start = np.zeros(len(kernel)) if bias is None else np.asarray(arguments.array(where, "bias", bias), float)
     if start.reshape(-1).shape != (len(kernel),):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
@@ -18,6 +19,14 @@ STATIC = Path(__file__).parent / "static"
 SETTINGS = tuple(Settings.__dataclass_fields__)
 PAIRS = ("size", "kernel_size", "stride", "dilation")
 COUNTS = ("in_channels", "out_channels", "groups")
+
+
+class RefusedValueError(traitlets.TraitError, ValueError):
+    """What the library raises for a value, as traits have to hear it to keep the former one."""
+
+
+class RefusedTypeError(traitlets.TraitError, TypeError):
+    """The same for a type."""
 
 
 class Explorer(anywidget.AnyWidget):
@@ -101,18 +110,32 @@ class Explorer(anywidget.AnyWidget):
     @traitlets.validate(*SETTINGS)
     def _normalised(self, proposal: Any) -> Any:
         """A setting in its plain form; refused where the library would refuse it."""
-        name, value = proposal["trait"].name, proposal["value"]
+        try:
+            return self._checked(proposal["trait"].name, proposal["value"])
+        except ValueError as error:
+            raise RefusedValueError(str(error)) from None
+        except TypeError as error:
+            raise RefusedTypeError(str(error)) from None
+
+    def _checked(self, name: str, value: Any) -> Any:
         if name in PAIRS:
             value = arguments.pair("explore", name, value)
         elif name in COUNTS:
             value = arguments.integer("explore", name, value, 1)
         elif name == "padding_mode":
             value = arguments.padding_mode("explore", value)
-        elif isinstance(value, list):  # as the page sends pairs
-            value = tuple(tuple(each) if isinstance(each, list) else each for each in value)
+        else:
+            value = plain_padding(value)
         present = {each: getattr(self, each) for each in SETTINGS} | {name: value}
         self._arrays.checked(Settings(**present))
         return value
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the page sends; what is refused is sent back as it was."""
+        try:
+            super().set_state(sync_data)
+        except traitlets.TraitError:
+            self.send_state(list(sync_data))
 
     @traitlets.validate("selected")
     def _inside(self, proposal: Any) -> tuple[Any, ...]:
@@ -163,6 +186,13 @@ class Explorer(anywidget.AnyWidget):
         self.seconds = {row.method: row.seconds for row in rows if row.ran}
 
 
+def plain_padding(value: Any) -> Any:
+    """Padding as plain tuples; the page sends lists."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(plain_padding, value)) if isinstance(value, list | tuple) else value
+
+
 def whole(arrays: Arrays, keywords: dict[str, Any]) -> Settings:
     """Settings that show all of the arrays."""
     where = "explore"
@@ -174,7 +204,7 @@ def whole(arrays: Arrays, keywords: dict[str, Any]) -> Settings:
         out_channels=arrays.weight.shape[0],
         kernel_size=arrays.weight.shape[1:3],
         stride=arguments.pair(where, "stride", keywords.get("stride", 1)),
-        padding=keywords.get("padding", 0),
+        padding=plain_padding(keywords.get("padding", 0)),
         dilation=arguments.pair(where, "dilation", keywords.get("dilation", 1)),
         groups=groups,
         padding_mode=arguments.padding_mode(where, keywords.get("padding_mode", "zeros")),

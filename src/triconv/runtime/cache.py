@@ -157,7 +157,7 @@ def build() -> tuple[str, ...]:
 def trusted() -> Path:
     """The cache folder, made where it is missing; refused where others could write to it."""
     home = folder()
-    if home.parts[:1] == ("~",):
+    if str(home).startswith("~"):
         raise FileNotFoundError("no one knows the user's home")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not private(home.stat()):
@@ -174,11 +174,13 @@ def private(info: os.stat_result) -> bool:
 
 def trouble() -> str:
     """Why kernels cannot be kept, or not even loaded; empty where they can."""
-    try:
-        home = trusted()
-    except OSError as error:
-        return error.strerror or str(error)
-    return "" if os.access(home, os.W_OK) else "cannot be written"
+    home = folder()
+    if str(home).startswith("~"):
+        return "no one knows the user's home"
+    if home.exists() and not private(home.stat()):
+        return "others can write there"
+    nearest = next(place for place in (home, *home.absolute().parents) if place.exists())
+    return "" if nearest.is_dir() and os.access(nearest, os.W_OK) else "cannot be written"
 
 
 def sweep(home: Path) -> None:

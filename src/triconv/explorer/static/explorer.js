@@ -23,7 +23,7 @@ const CONTROLS = [
   ["groups", "groups", "groups"],
 ];
 
-const show = (value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3))));
+const show = (value) => (typeof value !== "number" || Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3))));
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 function make(tag, properties = {}, ...children) {
@@ -106,7 +106,7 @@ function render({ model, el }) {
       });
       return make("label", {}, make("span", {}, symbol), field);
     });
-    const focused = document.activeElement?.dataset?.control;
+    const focused = controls.contains(document.activeElement) && document.activeElement.dataset.control;
     controls.replaceChildren(...fields);
     if (focused) controls.querySelector(`[data-control="${focused}"]`)?.focus();
   }
@@ -114,9 +114,10 @@ function render({ model, el }) {
   function step(by) {
     const [height, width, filters] = model.get("panels").output.shape;
     const lit = model.get("lit");
-    const [i, j, m] = lit.kind === "output" ? lit.at : [0, 0, 0];
     const total = height * width * filters;
-    const next = (((m * height + i) * width + j + by) % total + total) % total;
+    const [i, j, m] = lit.at;
+    const before = lit.kind === "output" ? (m * height + i) * width + j : by > 0 ? -1 : total;
+    const next = (before + by + total) % total;
     select("output", Math.floor(next / width) % height, next % width, Math.floor(next / (width * height)));
   }
 
@@ -241,6 +242,7 @@ function render({ model, el }) {
     }
     const chosen = cells[lit.kind].get(lit.at.join(" "));
     chosen?.classList.add("chosen");
+    const pressed = inverse.contains(document.activeElement); // a button that is about to go
     says.textContent = lit.says;
     if (lit.kind === "output") {
       for (const [r, c, channel, tap] of lit.cells) paint(cells.input.get([r, c, channel].join(" ")), tap);
@@ -265,6 +267,7 @@ function render({ model, el }) {
       });
       inverse.replaceChildren(listed.length ? make("ol", {}, ...listed) : make("p", {}, "none"));
     }
+    if (pressed) chosen?.focus();
     for (const panel of panels.querySelectorAll(".grids")) bringIntoView(panel);
     drawMatrix();
   }
@@ -396,8 +399,7 @@ function render({ model, el }) {
       if (!due) drawLit();
     });
   };
-  model.on("change:panels", fresh);
-  model.on("change:choices", fresh);
+  for (const name of ["panels", "choices", ...new Set(CONTROLS.map(([key]) => key.split(" ")[0]))]) model.on(`change:${name}`, fresh);
   model.on("change:lit", lit);
   model.on("change:seconds", drawCosts);
   const observer = new ResizeObserver(() => drawMatrix());
