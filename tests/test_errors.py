@@ -306,6 +306,11 @@ MESSAGES = {
         ValueError,
         "im2col: x expects at least 1 channel, got 0 (layout='NHWC')",
     ),
+    "a geometry of a number": (
+        lambda: ConvGeometry(5, 2),
+        TypeError,
+        "ConvGeometry: input_shape expects (H, W, C), got 5",
+    ),
     "a geometry of no channels": (
         lambda: ConvGeometry((5, 5, 0), 2),
         ValueError,

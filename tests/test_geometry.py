@@ -157,6 +157,25 @@ def test_scalars_give_plain_numbers_and_arrays_broadcast():
         assert [np.shape(coordinate) for coordinate in coordinates] == [(2, 3)] * 3
 
 
+def test_an_index_of_ints_is_an_int():
+    geometry = ConvGeometry((5, 6, 3), 2, 4)
+    assert type(geometry.padded_index(1, 2, 2)) is int
+    assert [type(value) for value in geometry.output_position(7)] == [int] * 3
+    assert type(geometry.padded_index([1], 2, 2)) is np.ndarray
+
+
+def test_positions_up_to_63_bits():
+    """The largest number that 64 bits hold is the product of these two; a float holds 53 bits."""
+    geometry = ConvGeometry((60_247_241_209, 153_092_023), 1)
+    last = geometry.padded_index(60_247_241_208, 153_092_022, 0)
+    assert last == 2**63 - 2
+    assert geometry.padded_position(last) == (60_247_241_208, 153_092_022, 0)
+    geometry = ConvGeometry((2**30 + 1, 2**30 - 1, 3), 1, 2)
+    columns, taps = geometry.row(2**30, 2**30 - 2, 1)
+    assert columns.tolist() == [(c * (2**30 - 1) + 2**30 - 2) * (2**30 + 1) + 2**30 for c in range(3)]
+    assert taps.tolist() == [0, 1, 2]
+
+
 def test_positions_past_32_bits():
     """Sizes at which int32 arithmetic, and narrow inputs, would wrap around."""
     geometry = ConvGeometry((100_000, 100_000, 7), 3, 5)
