@@ -306,6 +306,12 @@ MESSAGES = {
         ValueError,
         "im2col: x expects at least 1 channel, got 0 (layout='NHWC')",
     ),
+    "an x of a plan that is no array": (
+        lambda: plan(zeros(3, 3), (5, 6))(None),
+        TypeError,
+        "ConvPlan: x has dtype object, expected bool, an integer, float16, float32, float64, complex64 or "
+        "complex128",
+    ),
     "a geometry of a number": (
         lambda: ConvGeometry(5, 2),
         TypeError,
