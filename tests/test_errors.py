@@ -310,8 +310,8 @@ MESSAGES = {
         lambda: plan(zeros(3, 3), (5, 6))(None),
         TypeError,
         (
-            "ConvPlan: x has dtype object, expected bool, an integer, float16, float32, float64, complex64 or "
-            "complex128"
+            "ConvPlan: x has dtype object, expected bool, an integer, float16, float32, float64, complex64 "
+            "or complex128"
         ),
     ),
     "a geometry of a number": (
