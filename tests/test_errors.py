@@ -306,6 +306,16 @@ MESSAGES = {
         ValueError,
         "im2col: x expects at least 1 channel, got 0 (layout='NHWC')",
     ),
+    "a bias of a plan": (
+        lambda: plan(zeros(3, 2, 2, 2), (5, 5, 2), zeros(4)),
+        ValueError,
+        "plan: bias expects shape (3,), got shape (4,)",
+    ),
+    "an input shape of a plan": (
+        lambda: plan(zeros(2, 2), 5),
+        TypeError,
+        "plan: input_shape expects a sequence of ints, the full shape of x, got 5",
+    ),
     "an x of a plan that is no array": (
         lambda: plan(zeros(3, 3), (5, 6))(None),
         TypeError,

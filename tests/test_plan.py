@@ -183,6 +183,8 @@ def test_a_wider_x_is_refused(planned_for, wider):
         ("float32", None, "float64", "float64"),
         ("float32", "float32", "complex128", "complex128"),
         ("float32", None, np.complex64, "complex64"),
+        ("complex64", None, "complex128", "complex128"),
+        ("complex64", "complex64", "complex64", "complex64"),
     ],
 )
 def test_dtype_of_the_result(weight, bias, asked, result):
