@@ -267,6 +267,14 @@ def test_what_fits_without_copies_is_asked_for_as_the_output_alone(monkeypatch):
     assert re.fullmatch(words, str(caught.value))
 
 
+def test_later_changes_to_weight_and_bias_do_not_reach_a_copy():
+    x, weight, bias = SIZES["small"].integers()
+    made = plan(weight, x.shape, bias, **SIZES["small"].keywords)
+    expected = made(x)
+    weight[...], bias[...] = 5, 7
+    assert_array_equal(pickle.loads(pickle.dumps(made))(x), expected)
+
+
 def test_prints_what_it_is():
     made = plan(np.ones((4, 3, 3, 2), "float32"), (5, 6, 2), method="im2col")
     assert repr(made) == "<ConvPlan im2col (5, 6, 2) -> (3, 4, 4) float32>"
