@@ -51,7 +51,7 @@ bench: .venv/installed-bench
 	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,README.md) && exit $$status
 
 notebooks: .venv/installed-notebook
-	$(BIN)/jupyter lab notebooks/01_one_convolution_three_ways.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_one_convolution_three_ways.ipynb
 
 # Without what differs from run to run, or would hold the widget's code.
 run-notebooks: .venv/installed-notebook
