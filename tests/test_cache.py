@@ -253,6 +253,16 @@ def test_abandoned_drafts_are_deleted(third, folder):
     assert not old.exists()
 
 
+def test_what_several_threads_run_is_kept_too(tmp_path):
+    code = "import numpy as np, triconv; print(triconv.conv2d(np.ones((512, 512)), np.ones((3, 3))).sum())"
+    environment = {"NUMBA_NUM_THREADS": "2", "TRICONV_CACHE_DIR": str(tmp_path)}
+    assert run(code, **environment) == [str(9.0 * 510 * 510)]
+    compiled = state(tmp_path)
+    assert len(compiled) > 1  # the kernel, and the loop over threads
+    assert run(code, **environment) == [str(9.0 * 510 * 510)]
+    assert state(tmp_path) == compiled
+
+
 # --- What the code depends on ------------------------------------------------------------------------
 
 
