@@ -11,7 +11,7 @@ help:
 	@echo 'make test       run every test'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
-	@echo 'make mutants    change geometry and plan in a thousand places, and name the changes that no test sees'
+	@echo 'make mutants    change geometry and plan in some 900 places, and name the changes that no test sees'
 	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'

@@ -226,16 +226,22 @@ def test_compare_takes_them_too(methods):
 WITHOUT_KERNELS = ("pad", "pad image", "flatten_weight", "vec", "unvec", "unvec_input")
 
 
-@each_call
-def test_kernels_are_given_nothing_unaligned(name, monkeypatch):
-    """Machine code may take it that elements lie where their type wants them."""
-    call, given = jit.Kernel.__call__, []
+@pytest.fixture
+def given(monkeypatch):
+    """Whether the arrays that kernels are given are aligned, one after the other."""
+    call, found = jit.Kernel.__call__, []
 
     def spied(self, workers, *arrays):
-        given.extend(array.flags.aligned for array in arrays if isinstance(array, np.ndarray))
+        found.extend(array.flags.aligned for array in arrays if isinstance(array, np.ndarray))
         call(self, workers, *arrays)
 
     monkeypatch.setattr(jit.Kernel, "__call__", spied)
+    return found
+
+
+@each_call
+def test_kernels_are_given_nothing_unaligned(name, given):
+    """Machine code may take it that elements lie where their type wants them."""
     for dtype in FLOATS:
         CALLS[name][2](unaligned(zeros_and_ones(CALLS[name][0]).astype(dtype)))
     assert bool(given) == (name not in WITHOUT_KERNELS)
@@ -243,14 +249,7 @@ def test_kernels_are_given_nothing_unaligned(name, monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_kernels_write_nothing_unaligned(method, monkeypatch):
-    call, given = jit.Kernel.__call__, []
-
-    def spied(self, workers, *arrays):
-        given.extend(array.flags.aligned for array in arrays if isinstance(array, np.ndarray))
-        call(self, workers, *arrays)
-
-    monkeypatch.setattr(jit.Kernel, "__call__", spied)
+def test_kernels_write_nothing_unaligned(method, given):
     out = unaligned(np.full(GRAD, 12345.0))
     triconv.conv2d(plain(X), plain(WEIGHT), method=method, out=out)
     assert_array_equal(out, triconv.conv2d(plain(X), plain(WEIGHT)))

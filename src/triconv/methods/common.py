@@ -221,8 +221,7 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
         held = aligned(size + filters, dtype)
         packed, start = held[:size], held[size:]
         workers = threads.get_num_threads() if size > PARALLEL_PACK else 1
-        taps = weight if is_ready(weight, dtype) else weight.astype(dtype, order="C")
-        kernel(workers, taps.reshape(-1), bias, packed, start, record)
+        kernel(workers, ready(weight, dtype).reshape(-1), bias, packed, start, record)
         return Packed(packed, start)
 
     return pack
@@ -234,6 +233,11 @@ def contiguous(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any])
         return array
     require_copy(where, name, array, dtype)
     return array.astype(dtype, order="C")
+
+
+def ready(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The same where a copy is known to fit."""
+    return array if is_ready(array, dtype) else array.astype(dtype, order="C")
 
 
 def is_ready(array: NDArray[Any], dtype: np.dtype[Any]) -> bool:

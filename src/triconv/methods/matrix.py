@@ -310,15 +310,13 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
         channel_before_column=strides[2] < strides[1],
     )
     kernel = kernels.assemble(problem.dtype.name, plan.index)
-    ready = common.is_ready(weight, problem.dtype)
-    filters = weight if ready else weight.astype(problem.dtype, order="C")
     interruptible(
         ASSEMBLY * plan.entries,
         kernel,
         workers,
         *(common.flat(table) for table in sums),
         *(common.flat(table) for pairs in (h, w) for table in tables_of(pairs)),
-        *(filters.reshape(-1), indptr, indices, data, record),
+        *(common.ready(weight, problem.dtype).reshape(-1), indptr, indices, data, record),
     )
     return CSR(indptr, indices, data)
 
