@@ -212,11 +212,14 @@ def test_algebra():
         (A - B, W - V),
         (2 * A, 2 * W),
         (A * 2j, W * 2j),
+        (A * np.array(2j), W * 2j),
+        (A.rdot(2), W * 2),
         (-A, -W),
         (A / 2, W / 2),
         (A.H @ B, W.conj().T @ V),
         ((A.H @ A) ** 2, W.conj().T @ W @ W.conj().T @ W),
         (A @ linalg.aslinearoperator(V.T), W @ V.T),
+        (A.rdot(linalg.aslinearoperator(V.T)), V.T @ W),
     ):
         if operator.shape[1] == len(x):
             assert_array_equal(operator @ x, M @ x)
@@ -272,6 +275,133 @@ def test_matrix_free_holds_no_matrix_and_matrix_holds_its_transpose_once_asked(m
     for columns in (1, 3, 2):
         A.H @ np.ones((A.shape[0], columns))
     assert calls == [False, True]
+
+
+# --- Batches ----------------------------------------------------------------------------------------
+
+
+SQUARE = Problem((4, 5), (3, 3), 2, 2, padding=1)
+
+
+def composites(A, B):
+    """What SciPy makes of operators, one of them its own, with the shape of ``A`` or of its transpose."""
+    dense = np.random.default_rng(5).standard_normal(A.shape).astype(A.dtype)
+    other = linalg.aslinearoperator(scipy.sparse.csr_array(dense))
+    return {
+        "itself": A,
+        "A.T": A.T,
+        "A.H": A.H,
+        "A.T.H": A.T.H,
+        "A + B": A + B,
+        "A - 2 B": A - 2 * B,
+        "A B.H A / 3": A @ B.H @ A / 3,
+        "-(A.H A) ** 2": -((A.H @ A) ** 2),
+        "(A + A) ** 0": (A.H @ A) ** 0,
+        "A + other": A + other,
+        "(A other.H).H": (A @ other.H).H,
+        "(2j A + other).T": (2j * A + other).T,
+        "(other as it was).H": (A.H @ other).H,
+    }
+
+
+def real(shape, dtype, seed=0):
+    """Random numbers in full precision."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        values = values + 1j * rng.standard_normal(shape)
+    return values.astype(dtype)
+
+
+@each_method
+@each_order
+@pytest.mark.parametrize(
+    ("problem", "dtype"),
+    [
+        (SQUARE, "float64"),
+        (replace(SQUARE, padding_mode="circular").of("float32"), "float32"),
+        (replace(GROUPED, layout="NCHW").of("float32"), "complex128"),
+        (COMPLEX, "complex128"),
+    ],
+)
+def test_batches_are_stacks_of_single_calls(problem, dtype, order, method):
+    """Bit for bit, by every product of every composition, and by the hooks that SciPy's own classes call."""
+    weight = real(problem.weight_shape, problem.weight_dtype)
+    keywords = problem.keywords | {"order": order, "method": method}
+    A, B = (ConvOperator(values, problem.sample_shape, **keywords) for values in (weight, weight[::-1]))
+    for name, operator in composites(A, B).items():
+        M, N = operator.shape
+        for batch in ((), (3,), (2, 1, 3), (0,), (2, 0, 3)):
+            for product, size, made in (
+                (operator.matvec, N, M),
+                (operator._matvec, N, M),
+                (operator.rmatvec, M, N),
+                (operator._rmatvec, M, N),
+            ):
+                x = real((*batch, size), dtype)
+                y = product(x)
+                assert y.shape == (*batch, made), name
+                for at in np.ndindex(batch):
+                    assert_array_equal(y[at], product(x[at]), strict=True, err_msg=name)
+            for product, size, made in (
+                (operator.matmat, N, M),
+                (operator._matmat, N, M),
+                (operator.__matmul__, N, M),
+                (operator.rmatmat, M, N),
+                (operator._rmatmat, M, N),
+            ):
+                for columns in (0, 1, 4):
+                    X = real((*batch, size, columns), dtype)
+                    Y = product(X)
+                    assert Y.shape == (*batch, made, columns), name
+                    for at in np.ndindex(batch):
+                        assert_array_equal(Y[at], product(X[at]), strict=True, err_msg=name)
+            X = real((*batch, 4, M), dtype)
+            Y = X @ operator
+            assert Y.shape == (*batch, 4, N), name
+            for at in np.ndindex(batch):
+                assert_array_equal(Y[at], X[at] @ operator, strict=True, err_msg=name)
+        x = real(N, dtype)
+        assert_array_equal(operator.matvec(x[:, None]), operator.matvec(x)[:, None])
+        assert_array_equal(operator @ x, operator.matvec(x))
+
+
+def test_batches_are_those_of_the_matrix():
+    A, W = made(COMPLEX)
+    X, Y = whole((2, 3, A.shape[1], 4), "complex128"), whole((2, 3, A.shape[0], 4), "complex128")
+    for operator, M, V in (
+        (A, W, X),
+        (A.H, W.conj().T, Y),
+        (A.T, W.T, Y),
+        (2 * A - A, W, X),
+        (A.H @ A, W.conj().T @ W, X),
+        (A @ linalg.aslinearoperator(W.conj().T), W @ W.conj().T, Y),
+    ):
+        expected = M.toarray() @ V
+        assert_array_equal(operator @ V, expected)
+        assert_array_equal(operator.matvec(V.swapaxes(-1, -2)), expected.swapaxes(-1, -2))
+
+
+def test_compositions_can_be_pickled():
+    A, W = made(GROUPED)
+    operator = pickle.loads(pickle.dumps(A.H @ A + linalg.aslinearoperator(W.T @ W)))
+    X = whole((2, A.shape[1], 3), "float64")
+    assert_array_equal(operator @ X, 2 * (W.T @ W).toarray() @ X)
+
+
+def test_matrices_of_numpys_old_kind_stay_what_they_are():
+    A, W = made(GROUPED)
+    x = whole((A.shape[1], 1), "float64").view(np.matrix)
+    for product in (A.matvec, A.matmat, (2 * A / 2).matvec):
+        assert type(product(x)) is np.matrix
+        assert_array_equal(product(x), W @ np.asarray(x))
+
+
+def test_what_no_operator_is_added_to():
+    A, _ = made(GROUPED)
+    for other in (1.0, np.ones(A.shape)):
+        with pytest.raises((TypeError, ValueError)):
+            A + other
 
 
 # --- SciPy's solvers --------------------------------------------------------------------------------
@@ -373,7 +503,35 @@ def test_refused(change, error, message):
             lambda A: A.unvec_input(np.ones((5, 10))),
             "ConvOperator.unvec_input: v expects shape (50,), got (5, 10)",
         ),
-        (lambda A: A @ np.ones(49), "dimension mismatch"),
+        (
+            lambda A: A @ np.ones(49),
+            "ConvOperator: x expects shape (50,) or (..., 50, K), got (49,)",
+        ),
+        (
+            lambda A: A @ np.ones((50, 3, 1)),
+            "ConvOperator: x expects shape (50,) or (..., 50, K), got (50, 3, 1)",
+        ),
+        (
+            lambda A: np.ones((3, 50)) @ A,
+            "ConvOperator: x expects shape (36,) or (..., K, 36), got (3, 50)",
+        ),
+        (
+            lambda A: A.matvec(np.ones((2, 36))),
+            "ConvOperator: x expects shape (50,), (50, 1) or (..., 50), got (2, 36)",
+        ),
+        (
+            lambda A: A.rmatvec(np.ones(())),
+            "ConvOperator: x expects shape (36,), (36, 1) or (..., 36), got ()",
+        ),
+        (
+            lambda A: A.H.matmat(np.ones(36)),
+            "ConvOperator: X expects shape (36, K) or (..., 36, K), got (36,)",
+        ),
+        (
+            lambda A: (2 * A).rmatmat(np.ones((2, 50, 3))),
+            "ConvOperator: X expects shape (36, K) or (..., 36, K), got (2, 50, 3)",
+        ),
+        (lambda A: A._matvec(np.ones((3, 49))), "ConvOperator: x expects vectors of 50 elements, got 49"),
     ],
 )
 def test_shapes_refused(call, message):
@@ -388,8 +546,13 @@ def test_vectors_of_other_types_are_refused():
         TypeError, match=f"^ConvOperator: x has dtype {np.dtype('longdouble')}, expected bool"
     ):
         A @ np.ones(2, "longdouble")
-    with pytest.raises(TypeError, match="Unable to multiply a LinearOperator with a sparse matrix"):
-        A @ scipy.sparse.eye_array(2)
+    refused = (
+        "ConvOperator: x is a sparse matrix; give x.toarray(), or scipy.sparse.linalg.aslinearoperator(x)"
+    )
+    for call in (A.__matmul__, A.__rmatmul__, A.matvec, A.T.matmat):
+        with pytest.raises(TypeError) as caught:
+            call(scipy.sparse.eye_array(2))
+        assert str(caught.value) == refused
 
 
 def test_a_matrix_that_would_not_fit_is_refused(monkeypatch):

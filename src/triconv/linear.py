@@ -41,6 +41,9 @@ class Linear:
     def apply(self, vectors: Any, *, adjoint: bool = False) -> NDArray[Any]:
         """Apply W, or its adjoint, to every row."""
         rows = arguments.array(self.where, "x", vectors)
+        expected = math.prod(self.problem.y_shape if adjoint else self.problem.x_shape)
+        if rows.shape[1] != expected:
+            raise ValueError(f"{self.where}: x expects vectors of {expected} elements, got {rows.shape[1]}")
         dtype = arguments.computed(arguments.result_dtype(rows, self.weight.dtype))
         if dtype.kind == "c" and self.weight.dtype.kind != "c":
             parts = self.apply(np.concatenate([rows.real, rows.imag]), adjoint=adjoint)

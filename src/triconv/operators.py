@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from triconv import arguments, spectrum
+from triconv.algebra import WHERE, Operator
 from triconv.api import conv_matrix
 from triconv.linear import Linear
 from triconv.methods import NAMES, common
@@ -20,45 +21,8 @@ from triconv.runtime import memory
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-WHERE = "ConvOperator"
 
-
-class Unmasked(LinearOperator):  # type: ignore[misc]  # SciPy's class has no types here
-    """An operator whose products refuse masked entries; SciPy's would take what lies under the mask."""
-
-    def dot(self, x: Any) -> Any:
-        """``self @ x``."""
-        arguments.unmasked(WHERE, "x", x)
-        return super().dot(x)
-
-    def _adjoint(self) -> LinearOperator:
-        return Turned(super()._adjoint())
-
-    def _transpose(self) -> LinearOperator:
-        return Turned(super()._transpose())
-
-
-class Turned(Unmasked):
-    """One of the transposes that SciPy makes of an operator."""
-
-    def __init__(self, made: LinearOperator) -> None:
-        super().__init__(made.dtype, made.shape)
-        self._made = made
-
-    def _matvec(self, x: Any) -> Any:
-        return self._made.matvec(x)
-
-    def _rmatvec(self, x: Any) -> Any:
-        return self._made.rmatvec(x)
-
-    def _matmat(self, X: Any) -> Any:
-        return self._made.matmat(X)
-
-    def _rmatmat(self, X: Any) -> Any:
-        return self._made.rmatmat(X)
-
-
-class ConvOperator(Unmasked):
+class ConvOperator(Operator):
     r"""A convolution without its bias as a linear operator: :math:`\mathrm{vec}(Y) = W\,\mathrm{vec}(X)`.
 
     Takes part in all of SciPy's operator algebra and solvers. Its adjoint is exact for every keyword.
@@ -510,16 +474,31 @@ class ConvOperator(Unmasked):
     # --- what SciPy calls ---------------------------------------------------------------------------
 
     def _matvec(self, x: Any) -> NDArray[Any]:
-        return self._linear.apply(np.reshape(x, (1, -1)))[0]
+        return self._of_rows(x, adjoint=False)
 
     def _rmatvec(self, x: Any) -> NDArray[Any]:
-        return self._linear.apply(np.reshape(x, (1, -1)), adjoint=True)[0]
+        return self._of_rows(x, adjoint=True)
 
     def _matmat(self, X: Any) -> NDArray[Any]:
-        return self._linear.apply(X.T).T
+        return self._of_columns(X, adjoint=False)
 
     def _rmatmat(self, X: Any) -> NDArray[Any]:
-        return self._linear.apply(X.T, adjoint=True).T
+        return self._of_columns(X, adjoint=True)
+
+    def _of_rows(self, x: NDArray[Any], *, adjoint: bool) -> NDArray[Any]:
+        """The product with each vector of a batch ``(..., N)``; SciPy's own calls may bring a column."""
+        if x.shape == (self.shape[1 - adjoint], 1):
+            x = x[:, 0]
+        y = self._linear.apply(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), adjoint=adjoint)
+        return y.reshape(*x.shape[:-1], y.shape[1])
+
+    def _of_columns(self, X: NDArray[Any], *, adjoint: bool) -> NDArray[Any]:
+        """The product with each column of a batch ``(..., N, K)``: one run of the kernels for them all."""
+        if X.ndim > 2:
+            common.require_copy(WHERE, "x", X, X.dtype)
+        rows = X.swapaxes(-1, -2)
+        y = self._linear.apply(rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1]), adjoint=adjoint)
+        return y.reshape(*rows.shape[:-1], y.shape[1]).swapaxes(-1, -2)
 
     def _transpose(self) -> LinearOperator:
         return super()._transpose() if self.dtype.kind == "c" else self._adjoint()
