@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,18 @@ class Operator(LinearOperator):  # type: ignore[misc]  # SciPy's class has no ty
 
     def dot(self, x: Any) -> Any:
         """``self`` times a vector ``(N,)``, matrices ``(..., N, K)``, an operator or a number."""
-        x = x[()] if isinstance(x, np.ndarray) else x  # a number where the array has no axes
-        if isinstance(x, LinearOperator) or np.isscalar(x):
+        return composed(super().dot(number)) if (number := number_of(x)) is not None else self @ x
+
+    def rdot(self, x: Any) -> Any:
+        """A vector ``(M,)``, matrices ``(..., K, M)``, an operator or a number times ``self``."""
+        if isinstance(x, LinearOperator):
+            return batched(x) @ self
+        return self.dot(x) if number_of(x) is not None else self.__rmatmul__(x)
+
+    __mul__, __rmul__ = dot, rdot
+
+    def __matmul__(self, x: Any) -> Any:
+        if isinstance(x, LinearOperator):
             return composed(super().dot(batched(x)))
         values, size = operand(x), self.shape[1]
         if values.shape == (size,):
@@ -52,21 +63,13 @@ class Operator(LinearOperator):  # type: ignore[misc]  # SciPy's class has no ty
             return self._matmat(values)
         raise ValueError(f"{WHERE}: x expects shape ({size},) or (..., {size}, K), got {values.shape}")
 
-    def rdot(self, x: Any) -> Any:
-        """A vector ``(M,)``, matrices ``(..., K, M)``, an operator or a number times ``self``."""
-        x = x[()] if isinstance(x, np.ndarray) else x
-        if isinstance(x, LinearOperator):
-            return batched(x).dot(self)
-        if np.isscalar(x):
-            return self.dot(x)
+    def __rmatmul__(self, x: Any) -> Any:
         values, size = operand(x), self.shape[0]
         if values.shape == (size,):
             return self.T.matvec(values)
         if values.ndim > 1 and values.shape[-1] == size:
             return self.T.matmat(values.swapaxes(-1, -2)).swapaxes(-1, -2)
         raise ValueError(f"{WHERE}: x expects shape ({size},) or (..., K, {size}), got {values.shape}")
-
-    __rmul__ = rdot
 
     def __add__(self, other: Any) -> Any:
         return composed(super().__add__(batched(other)))
@@ -167,6 +170,13 @@ def composed(made: Any) -> Any:
 def batched(other: Any) -> Any:
     """Someone else's operator as one of this kind; what is no operator as it is."""
     return Single(other) if isinstance(other, LinearOperator) and not isinstance(other, Operator) else other
+
+
+def number_of(x: Any) -> Any:
+    """A number, also one that is an array without axes; None for all else."""
+    if isinstance(x, np.ndarray) and not x.ndim:
+        return x[()]
+    return x if isinstance(x, Number | np.generic) else None
 
 
 def operand(x: Any) -> NDArray[Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -78,8 +79,10 @@ def integers(where: str, name: str, value: Any, what: str, least: int) -> tuple[
     """A sequence of ints as a tuple; ``what`` says in the message what was expected."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
         raise TypeError(f"{where}: {name} expects {what}, got {describe(value)}")
-    if isinstance(value, np.ndarray) and value.ndim != 1:
-        raise ValueError(f"{where}: {name} expects {what}, got an array of shape {value.shape}")
+    if isinstance(value, np.ndarray):
+        unmasked(where, name, value)
+        if value.ndim != 1:
+            raise ValueError(f"{where}: {name} expects {what}, got an array of shape {value.shape}")
     return tuple(integer(where, name, item, least) for item in value)
 
 
@@ -200,6 +203,7 @@ def pads_of(where: str, padding: Any, bare: tuple[Axis, Axis] | None) -> Pads:
         return (number, number), (number, number)
     what = "an int, (h, w), ((top, bottom), (left, right)) or a word"
     if isinstance(padding, np.ndarray):
+        unmasked(where, "padding", padding)
         padding = padding.tolist()
     if isinstance(padding, bytes) or not isinstance(padding, Sequence):
         raise TypeError(f"{where}: padding expects {what}, got {describe(padding)}")
@@ -236,6 +240,8 @@ def check_mode(where: str, size: int, pads: tuple[int, int], mode: str, name: st
 
 # --- arrays -----------------------------------------------------------------------------------------
 
+NUMBERS = frozenset((bool, int, float, complex))
+MOST_AXES = 64  # of a NumPy array, hence of nested lists
 DTYPES = "bool, an integer, float16, float32, float64, complex64 or complex128"
 
 
@@ -246,18 +252,41 @@ def array(where: str, name: str, value: Any) -> NDArray[Any]:
     else:
         unmasked(where, name, value)
         try:
-            made = np.asarray(value)
+            # A lazy array would drop the mask of what it computes.
+            made = np.asanyarray(value.compute() if hasattr(value, "__dask_graph__") else value)
         except (ValueError, TypeError, RuntimeError) as error:
             raise TypeError(f"{where}: {name} is not an array: {error}") from None
+        unmasked(where, name, made)
+        made = np.asarray(made)
     supported(where, name, made.dtype)
     return made
 
 
 def unmasked(where: str, name: str, value: Any) -> None:
-    """Refuse a masked array with masked entries, or a sequence of such, whose masks NumPy would drop."""
-    held = value if isinstance(value, list | tuple) else (value,)
-    if any(isinstance(each, np.ma.MaskedArray) and np.ma.is_masked(each) for each in held):
-        raise TypeError(f"{where}: {name} has masked entries; fill them first (numpy.ma.filled)")
+    """Refuse an array with masked entries, or a sequence of such, whose masks NumPy would drop."""
+    if is_masked(value):
+        how = " (numpy.ma.filled)" if isinstance(value, np.ma.MaskedArray) else ""
+        raise TypeError(f"{where}: {name} has masked entries; fill them first{how}")
+
+
+def is_masked(value: Any, depth: int = MOST_AXES) -> bool:
+    """Whether entries are hidden: by a ``mask`` of NumPy's kind, or as missing from a column of pandas'.
+
+    Where pandas' missing value is NaN, nothing is hidden.
+    """
+    if isinstance(value, list | tuple):
+        return depth > 0 and any(type(v) not in NUMBERS and is_masked(v, depth - 1) for v in value)
+    mask = getattr(value, "mask", None)
+    if mask is not None and not callable(mask):
+        hidden = np.asarray(mask)
+        return hidden.dtype.kind in "biu" and bool(hidden.any())
+    missing = getattr(value, "isna", None)
+    if not callable(missing):
+        return False
+    if getattr(value, "ndim", 1) > 1 and hasattr(value, "items"):
+        return any(is_masked(column) for _, column in value.items())
+    nan = getattr(getattr(value, "dtype", None), "na_value", math.nan)
+    return not isinstance(nan, float) and bool(np.any(missing()))
 
 
 def supported(where: str, name: str, dtype: np.dtype[Any]) -> None:
@@ -306,7 +335,7 @@ def bias_array(where: str, value: Any) -> Any:
 
 def output(where: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Any]) -> None:
     """Refuse an ``out`` that cannot take the result."""
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+    if not isinstance(out, np.ndarray) or (type(out) is not np.ndarray and hasattr(out, "mask")):
         raise TypeError(f"{where}: out expects a NumPy array, got {describe(out)}")
     if out.dtype != dtype or not out.dtype.isnative:
         raise TypeError(

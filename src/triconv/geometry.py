@@ -436,6 +436,7 @@ class ConvGeometry:
     @staticmethod
     def _positions(method: str, name: str, value: Any, size: int) -> Index:
         where = f"ConvGeometry.{method}"
+        arguments.unmasked(where, name, value)
         numbers = np.asarray(value)
         huge = numbers.dtype.kind == "O" and all(map(arguments.is_integer, numbers.flat))
         if numbers.dtype.kind not in "iu" and numbers.size and not huge:
