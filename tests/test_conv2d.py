@@ -7,6 +7,8 @@ import numpy as np
 import oracle
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 from numpy.testing import assert_array_equal
 from strategies import (
     EDGE_PROBLEMS,
@@ -22,6 +24,7 @@ from strategies import (
 
 import triconv
 from triconv import conv2d
+from triconv.arguments import overlaps_itself
 
 POISON = 0.0625 + 777  # exact in every dtype, and the sum of no integers
 
@@ -383,6 +386,35 @@ def test_out_that_shares_memory_with_an_input_is_refused(shared, method):
     interleaved = np.ones((4, 4, 4))
     apart = conv2d(interleaved[..., ::2], arrays["weight"], method=method, out=interleaved[..., 1::2])
     assert (apart == 2).all()
+
+
+@each_method
+@pytest.mark.parametrize("strides", [(0, 8), (8, 0), (0, 0), (8, 8), (-8, 8), (16, 8), (24, 16)])
+def test_out_whose_elements_share_memory_is_refused_and_not_written(strides, method):
+    memory = np.full(100, POISON)
+    out = as_strided(memory[40:], (4, 4), strides)
+    for call in (conv2d, lambda x, weight, **keywords: triconv.plan(weight, x.shape, method=method)(x, out)):
+        with pytest.raises(ValueError) as caught:
+            call(np.ones((4, 4)), np.ones((1, 1)), method=method, out=out)
+        where = "conv2d" if call is conv2d else "ConvPlan"
+        assert str(caught.value) == f"{where}: out has elements that share memory; give an array of its own"
+    assert (memory == POISON).all()
+    apart = as_strided(memory[40:], (4, 4), (64, -16))
+    conv2d(np.ones((4, 4)), np.ones((1, 1)), method=method, out=apart)
+    assert (apart == 1).all()
+
+
+@given(
+    shape=st.lists(st.integers(0, 5), min_size=1, max_size=4),
+    steps=st.lists(st.integers(-7, 7), min_size=4, max_size=4),
+    itemsize=st.sampled_from((1, 4, 8)),
+)
+def test_elements_share_memory_where_their_bytes_do(shape, steps, itemsize):
+    steps = steps[: len(shape)]
+    made = as_strided(np.zeros(400, np.uint8)[200:].view(f"V{itemsize}"), shape, steps)
+    starts = np.tensordot(np.indices(shape), steps, (0, 0))
+    taken = starts.reshape(-1, 1) + np.arange(itemsize)
+    assert overlaps_itself(made) == (len(np.unique(taken)) < taken.size)
 
 
 @each_method

@@ -345,6 +345,8 @@ def output(where: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], i
         raise ValueError(f"{where}: out expects shape {shape}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError(f"{where}: out is read-only")
+    if overlaps_itself(out):
+        raise ValueError(f"{where}: out has elements that share memory; give an array of its own")
     for value in inputs:
         if isinstance(value, np.ndarray) and shares_memory(out, value):
             raise ValueError(f"{where}: out shares memory with an input; give an array of its own")
@@ -356,3 +358,22 @@ def shares_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
+
+
+def overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether elements of an array share memory with each other.
+
+    Two of them lie in different halves of an axis, or both in one; then so do two of the first half, as the
+    halves are alike.
+    """
+    if array.flags.forc:
+        return False
+    for axis, size in enumerate(array.shape):
+        whole = (slice(None),) * axis
+        while size > 1:
+            size = -(-size // 2)
+            half = array[(*whole, slice(size))]
+            if shares_memory(half, array[(*whole, slice(size, None))]):
+                return True
+            array = half
+    return False
