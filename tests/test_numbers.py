@@ -1,9 +1,11 @@
 """Numbers that floats make hard: rounding, NaN and infinity, subnormals, and memory that holds garbage."""
 
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
+import calls
 import numpy as np
 import oracle
 import processes
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from strategies import EDGE_PROBLEMS, METHODS, SIZES, Problem, problems, same_float
+from strategies import EDGE_PROBLEMS, FLOATS, METHODS, SIZES, Problem, problems, same_float
 
 import triconv
 from triconv import col2im, conv2d, conv2d_input_grad, conv2d_weight_grad, conv_matrix, im2col
@@ -318,6 +320,75 @@ def test_subnormals_survive_a_move():
     assert_array_equal(back / units, counted)
     W = conv_matrix(weight, problem.sample_shape, **problem.keywords)
     assert_array_equal(np.unique(W.data), np.unique(weight))
+
+
+# --- What NumPy is told to do about large and small numbers ------------------------------------------
+
+
+def public_calls(dtype, size):
+    """Every function that computes, on random numbers of about a size, by name."""
+    rng = np.random.default_rng(7)
+    problem = Problem((7, 8), (3, 3), 2, 4, padding=1, bias_dtype=dtype)
+
+    def values(shape):
+        drawn = rng.standard_normal(shape)
+        if np.dtype(dtype).kind == "c":
+            drawn = drawn + 1j * rng.standard_normal(shape)
+        return (drawn * size).astype(dtype)
+
+    x, weight, bias = values(problem.x_shape), values(problem.weight_shape), values(4)
+    grad = values(problem.output_shape)
+    circular = {"padding": "same", "padding_mode": "circular"}
+    by_images = triconv.ConvOperator(weight, problem.x_shape, padding=1)
+    made = {
+        f"{name} by {method}": call
+        for method in METHODS
+        for name, call in calls.calls(problem, method, x, weight, bias, grad).items()
+    }
+
+    def layer():
+        found = triconv.Conv2d(2, 4, 3, padding=1, dtype=dtype, rng=0)
+        found.weight[...] = weight
+        return found(x), found.backward(grad), found.weight_grad, found.bias_grad
+
+    narrow = "complex64" if np.dtype(dtype).kind == "c" else "float32"
+    cut = x.astype(narrow)
+    return made | {
+        "layer": layer,
+        "flatten_weight": lambda: triconv.flatten_weight(weight),
+        "plan, narrower": lambda: triconv.plan(weight, x.shape, bias, dtype=narrow)(cut),
+        "conv_matrix, narrower": lambda: triconv.conv_matrix(weight, x.shape, dtype=narrow).data,
+        "norm": by_images.norm,
+        "svdvals": lambda: by_images.svdvals(3),
+        "norm, circular": triconv.ConvOperator(weight, problem.x_shape, **circular).norm,
+        "norm_bound": by_images.norm_bound,
+        "norm_estimate": by_images.norm_estimate,
+        "compare": lambda: [row.max_error for row in triconv.compare(x, weight, bias, padding=1, repeat=1)],
+    }
+
+
+def outcome(call):
+    """All arrays that a call returns, as lists."""
+    made = call()
+    made = made.toarray() if hasattr(made, "toarray") else made
+    return [np.asarray(part) for part in (made if isinstance(made, tuple | list) else [made])]
+
+
+@pytest.mark.parametrize("power", [0, -20, 20, -300, 300])
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16"])
+def test_what_numpy_should_do_about_errors_changes_nothing(dtype, power):
+    """Ordinary numbers, tiny ones and huge ones, as large as the dtype goes."""
+    with np.errstate(all="ignore"):
+        limits = np.finfo(dtype)
+        size = float(np.clip(10.0**power, limits.tiny, limits.max / 8))
+        found = public_calls(dtype, size)
+        expected = {name: outcome(call) for name, call in found.items()}
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        for name, call in found.items():
+            got = outcome(call)
+            for actual, wanted in zip(got, expected[name], strict=True):
+                assert_array_equal(actual, wanted, err_msg=name)
 
 
 # --- Memory that holds garbage -----------------------------------------------------------------------

@@ -275,7 +275,7 @@ def im2col(
         kernel = patch_kernels.matrix(made.dtype.name)
         workers = common.threads_for(y.size)
         interruptible(y.size, kernel, workers, flat, *common.maps(made), y.reshape(-1), record)
-    return y.astype(made.result, copy=False)
+    return arguments.cast(y, made.result)
 
 
 def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str = "NHWC") -> NDArray[Any]:
@@ -322,7 +322,7 @@ def pad(x: ArrayLike, padding: Any, *, padding_mode: str = "zeros", layout: str 
     axes: list[tuple[int, int]] = [(0, 0)] * image.ndim
     first = image.ndim - (3 if layout == "NHWC" and image.ndim > 2 else 2)
     axes[first : first + 2] = pads
-    return np.pad(image.astype(dtype, copy=False), axes, mode=arguments.NUMPY_MODES[mode])
+    return np.pad(arguments.cast(image, dtype), axes, mode=arguments.NUMPY_MODES[mode])
 
 
 def flatten_weight(weight: ArrayLike, *, layout: str = "NHWC") -> NDArray[Any]:

@@ -262,6 +262,17 @@ def array(where: str, name: str, value: Any) -> NDArray[Any]:
     return made
 
 
+def cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array in a dtype, itself where it has it already; too large a number becomes infinity in silence.
+
+    What NumPy should do about such numbers (`numpy.errstate`) is the caller's business, not this library's.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(dtype)
+
+
 def unmasked(where: str, name: str, value: Any) -> None:
     """Refuse an array with masked entries, or a sequence of such, whose masks NumPy would drop."""
     if is_masked(value):

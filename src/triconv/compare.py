@@ -146,6 +146,7 @@ class Comparison:
         return f"<table><thead>{line('th', COLUMNS)}</thead><tbody>{body}</tbody></table>"
 
 
+@np.errstate(all="ignore")
 def compare(
     x: ArrayLike,
     weight: ArrayLike,

@@ -188,8 +188,7 @@ def conv2d_weight_grad(
     else:
         w = interruptible(made.flops / 8, run, image.reshape(-1), y.reshape(-1), workers)
     w = w.reshape(made.weight_shape)
-    with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
-        return (w.conj() if made.dtype.kind == "c" else w).astype(made.result, copy=False)
+    return arguments.cast(w.conj() if made.dtype.kind == "c" else w, made.result)
 
 
 def conv_transpose2d(
@@ -359,7 +358,7 @@ def col2im(
         starts, places = axis.listed(axis.taps(axis.outputs()).reshape(-1), made.mode)
         tables += [starts, places // axis.kernel * output + places % axis.kernel * tap]
     fold = folding(made, tables, h.out * w.out * size, h.kernel * w.kernel)
-    return fold(common.contiguous(where, "cols", patches, made.dtype)).astype(made.result, copy=False)
+    return arguments.cast(fold(common.contiguous(where, "cols", patches, made.dtype)), made.result)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -467,11 +466,10 @@ def transpose(
     start = None
     if bias is not None:
         start = np.empty(made.geometry.in_channels, made.dtype)
-        start[:] = bias
+        start[:] = arguments.cast(np.asarray(bias), start.dtype)
     packed = operator.pack(where, weight, start)
     x = operator.run(packed, common.contiguous(where, name, y, made.dtype), start)
-    with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
-        return x.astype(made.result, copy=False)
+    return arguments.cast(x, made.result)
 
 
 def require(where: str, made: Problem, tables: int = 0) -> None:

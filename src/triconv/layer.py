@@ -234,7 +234,9 @@ class Conv2d:
             channels = y.ndim - (1 if self._keywords["layout"] == "NHWC" else 3)
             rest = tuple(axis for axis in range(y.ndim) if axis != channels)
             # Over axes that are far apart NumPy adds one by one, hence the wider sums.
-            self.bias_grad = gradient(self.bias, y.sum(rest, np.result_type(y, np.float64)))
+            with np.errstate(all="ignore"):
+                total = y.sum(rest, np.result_type(y, np.float64))
+            self.bias_grad = gradient(self.bias, total)
         return real_for(x, back)
 
     def __repr__(self) -> str:
@@ -254,7 +256,7 @@ def uniform(
     """Numbers of mean 0 and variance ``1 / (3 fan_in)``; for complex dtypes half of it in each part."""
     if dtype.kind != "c":
         bound = 1 / math.sqrt(fan_in)
-        return rng.uniform(-bound, bound, shape).astype(dtype)
+        return arguments.cast(rng.uniform(-bound, bound, shape), dtype)
     drawn = np.empty(shape, dtype)
     for part in (drawn.real, drawn.imag):
         part[...] = uniform(rng, shape, 2 * fan_in, part.dtype)
@@ -270,5 +272,4 @@ def real_for(array: NDArray[Any], grad: NDArray[Any]) -> NDArray[Any]:
 
 def gradient(parameter: NDArray[Any], grad: NDArray[Any]) -> NDArray[Any]:
     """A gradient in the dtype of what it is the gradient of."""
-    with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
-        return real_for(parameter, grad).astype(arguments.floating(parameter.dtype), copy=False)
+    return arguments.cast(real_for(parameter, grad), arguments.floating(parameter.dtype))

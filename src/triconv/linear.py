@@ -62,7 +62,7 @@ class Linear:
         memory.require(self.where, math.prod(shape) * dtype.itemsize, f"the result of shape {shape[::-1]}")
         if rows.dtype != dtype:
             common.require_copy(self.where, "x", rows, dtype)
-        return run(rows.astype(dtype, copy=False)).reshape(shape)
+        return run(arguments.cast(rows, dtype)).reshape(shape)
 
     def _runner(self, adjoint: bool, batch: int, dtype: np.dtype[Any]) -> Run:
         """A function of ``batch`` contiguous rows of a dtype that applies W, or its adjoint, to them."""

@@ -275,6 +275,7 @@ class ConvOperator(Operator):
 
     # --- the spectrum -------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def norm(self) -> float:
         """The largest singular value of W, its operator norm.
 
@@ -304,6 +305,7 @@ class ConvOperator(Operator):
         """
         return float(self._largest(f"{WHERE}.norm", 1)[0]) if min(self.shape) else 0.0
 
+    @np.errstate(all="ignore")
     def svdvals(self, k: int) -> NDArray[np.float64]:
         r"""The largest singular values of W.
 
@@ -357,6 +359,7 @@ class ConvOperator(Operator):
             raise ValueError(f"{where}: k expects at most min(shape) = {min(self.shape)}, got {k}")
         return self._largest(where, k)
 
+    @np.errstate(all="ignore")
     def norm_bound(self, iterations: int = 6) -> float:
         r"""A number that the largest singular value never exceeds, by Gram iteration on the kernel.
 
@@ -420,6 +423,7 @@ class ConvOperator(Operator):
         kernel, scale = spectrum.scaled(where, self._problem, self._weight)
         return scale * spectrum.bound(where, self._problem, kernel, iterations)
 
+    @np.errstate(all="ignore")
     def norm_estimate(self) -> float:
         r"""The largest singular value of ``weight.reshape(C_out, -1)``: often taken for the norm, and not it.
 

@@ -63,7 +63,7 @@ class Prepared:
         start = self._no_bias
         if bias is not None:
             start = np.empty_like(start)
-            start[:] = bias
+            start[:] = arguments.cast(np.asarray(bias), start.dtype)
         return self._pack(weight, start)
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -75,8 +75,7 @@ class Prepared:
         workers = common.threads_for(self.flops)
         interruptible(self.cycles, self._run, packed, x.reshape(-1), whole.reshape(-1), workers)
         if whole is not y:
-            with np.errstate(over="ignore"):  # float16 overflows to infinity, as the format says
-                y[...] = whole
+            y[...] = arguments.cast(whole, p.result)
 
     def _beside(self, workers: int) -> int:
         """Bytes of workspace and index tables."""

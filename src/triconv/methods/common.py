@@ -232,12 +232,15 @@ def contiguous(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any])
     if is_ready(array, dtype):
         return array
     require_copy(where, name, array, dtype)
-    return array.astype(dtype, order="C")
+    return ready(array, dtype)
 
 
 def ready(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The same where a copy is known to fit."""
-    return array if is_ready(array, dtype) else array.astype(dtype, order="C")
+    if is_ready(array, dtype):
+        return array
+    with np.errstate(all="ignore"):  # as in `arguments.cast`
+        return array.astype(dtype, order="C")
 
 
 def is_ready(array: NDArray[Any], dtype: np.dtype[Any]) -> bool:
