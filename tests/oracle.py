@@ -297,16 +297,30 @@ def shaped(values, shape):
     return [shaped(values[n * size : (n + 1) * size], shape[1:]) for n in range(shape[0])]
 
 
-def input_grad(grad, weight, input_shape, **keywords):
-    """``W^H vec(G)``, in the shape of the input."""
+def input_grad(grad, weight, input_shape, *, layout="NHWC", **keywords):
+    """``W^H vec(G)``, in the shape of the input: every output gives back to each pixel that it saw."""
     if len(input_shape) == 4:
-        return [input_grad(sample, weight, input_shape[1:], **keywords) for sample in grad]
-    W, columns = conv_matrix(weight, input_shape, order="C", **keywords)
-    x = [0] * columns
-    for row, g in zip(W, flat(grad), strict=True):
-        for n, entry in row.items():
-            x[n] += entry.conjugate() * g
-    return shaped(x, input_shape)
+        return [input_grad(sample, weight, input_shape[1:], layout=layout, **keywords) for sample in grad]
+    size = 1
+    for length in input_shape:
+        size *= length
+    numbers = sample_from(shaped(list(range(1, size + 1)), input_shape), layout)  # pixels by name, zeros none
+    filters, g = filters_from(weight, layout), sample_from(grad, layout)
+    stride, dilation = pair(keywords.get("stride", 1)), pair(keywords.get("dilation", 1))
+    kernel = len(filters[0]), len(filters[0][0])
+    sides = pads(keywords.get("padding", 0), (len(numbers), len(numbers[0])), kernel, stride, dilation)
+    padded = pad_sample(numbers, sides, keywords.get("padding_mode", "zeros"))
+    group, channels = len(filters) // keywords.get("groups", 1), len(filters[0][0][0])
+    x = [0] * (size + 1)
+    for i, row in enumerate(g):
+        for j, pixel in enumerate(row):
+            for m, value in enumerate(pixel):
+                for u, taps in enumerate(filters[m]):
+                    for v, tap in enumerate(taps):
+                        seen = padded[i * stride[0] + u * dilation[0]][j * stride[1] + v * dilation[1]]
+                        for c in range(channels):
+                            x[seen[m // group * channels + c]] += value * tap[c].conjugate()
+    return shaped(x[1:], input_shape)
 
 
 def weight_grad(

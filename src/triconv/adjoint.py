@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from triconv import definition
 from triconv.axis import Axis, Phase
 from triconv.geometry import ConvGeometry
 from triconv.kernels import fold, loops
@@ -32,6 +33,13 @@ class Part(NamedTuple):
     workspace: Callable[[int], int]  # its bytes, for so many threads
     flops: int
     cycles: float  # predicted, of one thread
+
+
+class Turned(NamedTuple):
+    """Weights in the order of each part; and as they came, where infinite numbers may need them."""
+
+    parts: list[common.Packed]
+    given: NDArray[Any] | None
 
 
 class Transposed:
@@ -76,15 +84,21 @@ class Transposed:
         """Predicted cycles of one thread."""
         return sum(part.cycles for part in self._parts)
 
-    def pack(self, where: str, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> list[common.Packed]:
+    def pack(self, where: str, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> Turned:
         """Weights in the order of each part, and a bias for the channels of the input."""
+        given = None
+        if definition.copies_pixels(self.problem) if self._matrix else not definition.is_finite(weight):
+            definition.require(where, self.problem)
+            given = weight
+            # Taps at the border meet zeros beyond the outputs, with which infinity would make NaN.
+            weight = weight if self._matrix else np.where(np.isfinite(weight), weight, 0)
         if self._matrix is not None:
             matrix.require(where, self.problem, self._matrix)
         elif self._pack_bytes > memory.SMALL:
             shape = self.problem.weight_shape
             memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
         start = np.zeros(self.problem.geometry.in_channels, self.problem.dtype) if bias is None else bias
-        return [part.pack(weight, start) for part in self._parts]
+        return Turned([part.pack(weight, start) for part in self._parts], given)
 
     def require(self, where: str, copied: int = 0) -> None:
         """Refuse a result that would not fit, beside so many elements that are copied."""
@@ -108,17 +122,20 @@ class Transposed:
         tables = sum(part.run.bytes for part in self._parts) + (self._fold.bytes if self._fold else 0)
         return elements * p.dtype.itemsize + work + tables
 
-    def run(self, packed: list[common.Packed], y: NDArray[Any], bias: NDArray[Any] | None = None) -> Any:
+    def run(self, packed: Turned, y: NDArray[Any], bias: NDArray[Any] | None = None) -> Any:
         """Apply the transpose to contiguous ``y`` of the problem's dtype: a new array of ``x``'s shape."""
         p = self.problem
         x = (np.empty if self._whole else np.zeros)(self._shape, p.dtype)
         if not self._whole and bias is not None:
             x += bias if p.layout == "NHWC" or x.ndim == 2 else bias[:, None, None]
         if p.batch:
-            for part, weights in zip(self._parts, packed, strict=True):
+            for part, weights in zip(self._parts, packed.parts, strict=True):
                 workers = common.threads_for(part.flops)
                 interruptible(part.cycles, part.run, weights, y.reshape(-1), x.reshape(-1), workers)
-        return x if self._fold is None else self._fold(x)
+        x = x if self._fold is None else self._fold(x)
+        if packed.given is None or (self._matrix and definition.is_finite(x)):
+            return x
+        return definition.settled(x.reshape(p.x_shape), definition.backward(p, y, packed.given, bias))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -409,7 +409,10 @@ def conv_matrix(
 
     Notes
     -----
-    Holds ``H_out W_out C_out k_h k_w C_in / groups`` entries, fewer where zero padding is folded in.
+    Holds ``H_out W_out C_out k_h k_w C_in / groups`` entries, fewer where zero padding is folded in: no
+    entry stands for a tap that meets a zero of the padding, and one for all taps that meet one pixel. Where
+    a weight or a pixel is infinite, ``W @ x`` may hence differ from `conv2d`, which gives NaN for infinity
+    times such a zero by every method, the matrix too.
     With one channel and no stride it is the doubly block Toeplitz matrix of A. K. Jain, "Fundamentals
     of Digital Image Processing" (1989), chapter 2.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv import arguments
+from triconv import arguments, definition
 from triconv.adjoint import transposed
 from triconv.geometry import ConvGeometry
 from triconv.methods import common, matrix
@@ -110,6 +110,8 @@ class Linear:
             packed = matrix.packer(made, plan)(weight, np.zeros(channels, made.dtype))
             held = self._held[adjoint] = made.dtype, packed
         W, product = held[1], matrix.runner(made, plan)
+        differs = definition.copies_pixels(made) or not (adjoint or definition.is_finite(weight))
+        exact = definition.backward if adjoint else definition.forward
         if batch_fits := made.batch > 1 and made.batch % plan.tile.width == 0:
             product = matrix.columns_runner(made, plan)
 
@@ -119,7 +121,11 @@ class Linear:
             y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
             workers = common.threads_for(made.flops)
             interruptible(plan.entries * made.batch, product, W, columns.reshape(-1), y.reshape(-1), workers)
-            return y.T if batch_fits else y
+            y = y.T if batch_fits else y
+            if differs and not (definition.is_finite(weight) and definition.is_finite(y)):
+                definition.require(self.where, made)
+                return definition.settled(y, exact(made, rows, weight, W.bias).reshape(y.shape))
+            return y
 
         return run
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from triconv import arguments
+from triconv import arguments, definition
 from triconv.geometry import ConvGeometry
 from triconv.methods import METHODS, NAMES, common, matrix
 from triconv.problem import Problem, problem
@@ -64,7 +64,11 @@ class Prepared:
         if bias is not None:
             start = np.empty_like(start)
             start[:] = arguments.cast(np.asarray(bias), start.dtype)
-        return self._pack(weight, start)
+        packed = self._pack(weight, start)
+        if self.name == "matrix" and definition.w_may_differ(self.problem, weight):
+            definition.require(where, self.problem)
+            packed = packed._replace(given=weight)
+        return packed
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Convolve contiguous ``x`` of the problem's dtype into ``y``, an array of the result's."""
@@ -74,6 +78,9 @@ class Prepared:
         whole = y if common.is_ready(y, p.dtype) else np.empty(p.y_shape, p.dtype)
         workers = common.threads_for(self.flops)
         interruptible(self.cycles, self._run, packed, x.reshape(-1), whole.reshape(-1), workers)
+        given = packed.given
+        if given is not None and not (definition.is_finite(given) and definition.is_finite(whole)):
+            whole[...] = definition.settled(whole, definition.forward(p, x, given, packed.bias))
         if whole is not y:
             y[...] = arguments.cast(whole, p.result)
 

@@ -50,6 +50,7 @@ class Packed(NamedTuple):
 
     weight: Any
     bias: NDArray[Any]
+    given: NDArray[Any] | None = None  # the weights as they came, where infinite numbers may need them
 
 
 class Made:

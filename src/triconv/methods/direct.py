@@ -191,7 +191,7 @@ def packer(problem: Problem, plan: Schedule) -> Packer:
     axis = problem.axes[0]
 
     def turn(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
-        packed, start = pack(weight, bias)
+        packed, start, _ = pack(weight, bias)
         packed = packed.reshape(blocks, axis.kernel, -1, packed.size // (blocks * g.patch_size))
         packed = (packed.swapaxes(1, 2) if known else packed)[..., :wide]
         if plan.orientation == "flat":
