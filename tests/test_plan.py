@@ -3,6 +3,8 @@
 import copy
 import pickle
 import re
+import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,9 +14,10 @@ from hypothesis import given
 from numpy.testing import assert_array_equal
 from strategies import METHODS, SIZES, Problem, problems, same_float
 
-from triconv import ConvGeometry, ConvPlan, arguments, conv2d, plan, threads
+from triconv import ConvGeometry, ConvPlan, api, arguments, conv2d, plan, threads
 from triconv.runtime import memory
 
+planning = sys.modules["triconv.plan"]  # whose name in the package is the function's
 each_method = pytest.mark.parametrize("method", METHODS)
 PROBLEM = Problem(
     (6, 17), (3, 2), 4, 6, stride=(1, 2), padding=(1, 0), groups=2, batch=2, bias_dtype="float64"
@@ -124,6 +127,41 @@ def test_auto_does_not_build_a_matrix_that_would_not_fit():
     made = plan(np.ones((64, 31, 31, 1), "float32"), (2000, 2000, 1))
     assert made.method != "matrix"
     assert "matrix" in made.explain()
+
+
+# A kernel that is larger than the image, and taps that see padding for the most part: W has few entries.
+SPARSE = {
+    "a long kernel": ((1, 3), (1, 4000), {"padding": "full"}),
+    "a longer one": ((1, 3), (1, 50_000), {"padding": "full"}),
+    "wide dilation": ((9, 40, 8), (2, 9, 5, 8), {"padding": "full", "dilation": 6}),
+    "copies of pixels": ((1, 3), (1, 6000), {"padding": "full", "padding_mode": "circular"}),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_auto_takes_no_memory_that_another_method_would_not_need(name):
+    """Nor where it decides, which the first call of a problem does."""
+    shape, kernel, keywords = SPARSE[name]
+    x, weight = np.ones(shape), np.ones(kernel)
+    peaks, answers = {}, {}
+    for method in ("auto", "direct"):
+        answers[method] = conv2d(x, weight, method=method, **keywords)
+        for kept in (api.known, planning.prepare, planning.candidates):
+            kept.cache_clear()
+        tracemalloc.start()
+        conv2d(x, weight, method=method, **keywords)
+        peaks[method] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert_array_equal(answers["auto"], answers["direct"])
+    assert peaks["auto"] < peaks["direct"] + 200_000
+
+
+def test_explain_says_where_memory_decides():
+    made = plan(np.ones((1, 400)), (1, 3), padding="full")
+    assert made.method == "direct"
+    assert made.explain().splitlines()[0] == (
+        "direct was chosen: it is predicted to take the fewest cycles without W, which would take more memory"
+    )
 
 
 @pytest.mark.parametrize("height", [100, 4000])

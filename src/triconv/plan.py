@@ -117,20 +117,39 @@ class Prepared:
 @functools.lru_cache(maxsize=1024)
 def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     """Every method's schedule and predicted cost."""
-    return tuple(
-        Candidate(name, plan, module.cost(problem, plan))
-        for name, module in METHODS.items()
-        for plan in (module.schedule(problem.plain(), machine),)
+    return tuple(candidate(problem, name, machine) for name in METHODS)
+
+
+def candidate(problem: Problem, name: str, machine: Machine) -> Candidate:
+    """One method's schedule and predicted cost."""
+    schedule = METHODS[name].schedule(problem.plain(), machine)
+    return Candidate(name, schedule, METHODS[name].cost(problem, schedule))
+
+
+def chosen(problem: Problem, machine: Machine) -> str:
+    """The method predicted to be the fastest, W only where it takes no more memory than the best without it.
+
+    By one sample and one thread: the order of a sum, hence its bits, may depend on neither.
+    """
+    one = replace(problem, batch=1)
+    best = min(
+        (candidate(one, name, machine) for name in METHODS if name != "matrix"),
+        key=lambda each: each.cost.cycles,
     )
+    module = METHODS[best.name]
+    most = module.packed_bytes(one, best.schedule) + module.workspace_bytes(one, best.schedule, 1)
+    if matrix.table_bytes(one) > most:  # it is not even counted what W would hold
+        return best.name
+    W = candidate(one, "matrix", machine)
+    is_lean = matrix.assembly_bytes(one, W.schedule) <= most
+    return W.name if is_lean and W.cost.cycles < best.cost.cycles else best.name
 
 
 @functools.lru_cache(maxsize=1024)
 def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
     """Choose the method where it is ``"auto"``, and build what its kernels index by."""
     if method == "auto":
-        # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
-        one = candidates(replace(problem, batch=1), machine)
-        method = min(one, key=lambda candidate: candidate.cost.cycles).name
+        method = chosen(problem, machine)
     return Prepared(problem, method, METHODS[method].schedule(problem.plain(), machine))
 
 
@@ -257,7 +276,12 @@ class ConvPlan:
         """
         p = self._prepared.problem
         options = candidates(p, machine())
-        reason = "it is predicted to take the fewest cycles" if self._asked == "auto" else "it was asked for"
+        reason = "it was asked for"
+        if self._asked == "auto":
+            reason = "it is predicted to take the fewest cycles"
+            fastest = min(candidates(replace(p, batch=1), machine()), key=lambda each: each.cost.cycles)
+            if fastest.name == "matrix" != self.method:
+                reason += " without W, which would take more memory"
         lines = [f"{self.method} was chosen: {reason}"]
         for name, schedule, cost in options:
             bytes_ = METHODS[name].packed_bytes(p, schedule)

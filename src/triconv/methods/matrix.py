@@ -246,18 +246,27 @@ def raveled(problem: Problem, shape: Shape, order: str) -> tuple[int, int, int]:
     return strides[0], strides[1], strides[2]
 
 
+def table_bytes(problem: Problem) -> int:
+    """Bytes of the tables that W is assembled by."""
+    return PAIR * sum(axis.out * axis.kernel for axis in problem.axes)
+
+
+def assembly_bytes(problem: Problem, plan: Schedule) -> int:
+    """Bytes of W and of those tables, which are there together."""
+    return packed_bytes(problem, plan) + table_bytes(problem)
+
+
 def require(where: str, problem: Problem, plan: Schedule) -> None:
     """Refuse a W that would not fit."""
     g = problem.geometry
-    pairs = sum(axis.out * axis.kernel for axis in problem.axes)
-    held, tables = packed_bytes(problem, plan), PAIR * pairs
-    by_tables = f" and its tables of {pairs} pairs" if tables > held else ""
+    held, tables = packed_bytes(problem, plan), table_bytes(problem)
+    by_tables = f" and its tables of {tables // PAIR} pairs" if tables > held else ""
     instead = "use method='direct', or ConvOperator, which need no W"
     if where == "ConvOperator":
         instead = "use another method, which needs no W"
     memory.require(
         where,
-        held + tables,
+        assembly_bytes(problem, plan),
         f"W of shape ({plan.rows}, {plan.columns}) with {plan.entries} entries{by_tables}",
         instead if g.flops else "",
     )
