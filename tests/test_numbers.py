@@ -325,10 +325,10 @@ def test_subnormals_survive_a_move():
 # --- What NumPy is told to do about large and small numbers ------------------------------------------
 
 
-def public_calls(dtype, size):
+def public_calls(dtype, size, groups):
     """Every function that computes, on random numbers of about a size, by name."""
     rng = np.random.default_rng(7)
-    problem = Problem((7, 8), (3, 3), 2, 4, padding=1, bias_dtype=dtype)
+    problem = Problem((7, 8), (3, 3), 4, 4, padding=1, groups=groups, bias_dtype=dtype)
 
     def values(shape):
         drawn = rng.standard_normal(shape)
@@ -338,8 +338,9 @@ def public_calls(dtype, size):
 
     x, weight, bias = values(problem.x_shape), values(problem.weight_shape), values(4)
     grad = values(problem.output_shape)
-    circular = {"padding": "same", "padding_mode": "circular"}
-    by_images = triconv.ConvOperator(weight, problem.x_shape, padding=1)
+    each = {"groups": groups}
+    circular = each | {"padding": "same", "padding_mode": "circular"}
+    by_images = triconv.ConvOperator(weight, problem.x_shape, padding=1, **each)
     made = {
         f"{name} by {method}": call
         for method in METHODS
@@ -347,7 +348,7 @@ def public_calls(dtype, size):
     }
 
     def layer():
-        found = triconv.Conv2d(2, 4, 3, padding=1, dtype=dtype, rng=0)
+        found = triconv.Conv2d(4, 4, 3, padding=1, dtype=dtype, rng=0, **each)
         found.weight[...] = weight
         return found(x), found.backward(grad), found.weight_grad, found.bias_grad
 
@@ -356,14 +357,14 @@ def public_calls(dtype, size):
     return made | {
         "layer": layer,
         "flatten_weight": lambda: triconv.flatten_weight(weight),
-        "plan, narrower": lambda: triconv.plan(weight, x.shape, bias, dtype=narrow)(cut),
-        "conv_matrix, narrower": lambda: triconv.conv_matrix(weight, x.shape, dtype=narrow).data,
+        "plan, narrower": lambda: triconv.plan(weight, x.shape, bias, dtype=narrow, **each)(cut),
+        "conv_matrix, narrower": lambda: triconv.conv_matrix(weight, x.shape, dtype=narrow, **each).data,
         "norm": by_images.norm,
         "svdvals": lambda: by_images.svdvals(3),
         "norm, circular": triconv.ConvOperator(weight, problem.x_shape, **circular).norm,
         "norm_bound": by_images.norm_bound,
         "norm_estimate": by_images.norm_estimate,
-        "compare": lambda: [row.max_error for row in triconv.compare(x, weight, bias, padding=1, repeat=1)],
+        "compare": lambda: [row.max_error for row in triconv.compare(x, weight, bias, repeat=1, **each)],
     }
 
 
@@ -374,14 +375,15 @@ def outcome(call):
     return [np.asarray(part) for part in (made if isinstance(made, tuple | list) else [made])]
 
 
+@pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("power", [0, -20, 20, -300, 300])
 @pytest.mark.parametrize("dtype", [*FLOATS, "float16"])
-def test_what_numpy_should_do_about_errors_changes_nothing(dtype, power):
+def test_what_numpy_should_do_about_errors_changes_nothing(dtype, power, groups):
     """Ordinary numbers, tiny ones and huge ones, as large as the dtype goes."""
     with np.errstate(all="ignore"):
         limits = np.finfo(dtype)
         size = float(np.clip(10.0**power, limits.tiny, limits.max / 8))
-        found = public_calls(dtype, size)
+        found = public_calls(dtype, size, groups)
         expected = {name: outcome(call) for name, call in found.items()}
     with warnings.catch_warnings(), np.errstate(all="raise"):
         warnings.simplefilter("error")

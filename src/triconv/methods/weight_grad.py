@@ -293,6 +293,8 @@ def folded(problem: Problem, plan: Schedule, parts: NDArray[Any]) -> NDArray[Any
     """The gradient of filters of one channel each, from sums ``[split][u][v][lane]``."""
     channels, (height, width) = problem.geometry.in_channels, problem.geometry.kernel_size
     sums = parts.reshape(plan.splits, plan.taps[0], plan.taps[1], -1)[:, :, :width]
-    if plan.flat:
-        sums = sums.reshape(plan.splits, height, width, -1, channels).sum(axis=3)
-    return np.ascontiguousarray(sums.sum(axis=0)[..., :channels].transpose(2, 0, 1)).reshape(-1)
+    with np.errstate(all="ignore"):
+        if plan.flat:
+            sums = sums.reshape(plan.splits, height, width, -1, channels).sum(axis=3)
+        total = sums.sum(axis=0)
+    return np.ascontiguousarray(total[..., :channels].transpose(2, 0, 1)).reshape(-1)
