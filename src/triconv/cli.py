@@ -13,17 +13,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from triconv import __version__, arguments, filters
 from triconv.api import conv2d
 from triconv.compare import COLUMNS, Comparison, compare, format_table
-from triconv.runtime import cache
+from triconv.runtime import cache, threads
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
-from triconv.runtime.threads import get_num_threads
 
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
 MATRIX_LIMIT = 1 << 30
@@ -299,18 +297,18 @@ def _info(_: argparse.Namespace) -> int:
     unit = machine()
     files, size = cache.size()
     fma = "with" if unit.fma else "without"
-    trouble = cache.trouble()
     lines = {
         "triconv": __version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy", "scipy")},
         "cpu": unit.cpu_name,
         "vectors": f"{unit.vector_bits} bits, {unit.registers} registers, {fma} fused multiply-add",
-        "threads": f"{get_num_threads()}, threading layer {_threading_layer()}",
-        "cache": f"{cache.folder()}, {files} files, {human(size)}" + (trouble and f"; {trouble}"),
+        "threads": f"{threads.get_num_threads()}, threading layer {threads.layer()}",
+        "cache": f"{cache.folder()}, {files} files, {human(size)}",
     }
+    trouble = {"threads": threads.trouble(), "cache": cache.trouble()}
     for name, text in lines.items():
-        print(f"{name:<9} {text}")
+        print(f"{name:<9} {'; '.join(filter(None, (text, trouble.get(name))))}")
     return 0
 
 
@@ -321,11 +319,3 @@ def _cache(_: argparse.Namespace) -> int:
         raise UsageError(f"cannot clear {str(cache.folder())!r}: {error.strerror}") from None
     print(f"deleted {files} files, {human(size)}, from {cache.folder()}")
     return 0
-
-
-def _threading_layer() -> str:
-    # Numba names the layer only once its threads run, and a parallel call would compile a kernel first.
-    from numba.np.ufunc.parallel import _launch_threads
-
-    _launch_threads()
-    return str(numba.threading_layer())

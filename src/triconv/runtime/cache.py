@@ -21,12 +21,13 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-from numba.core import serialize
-from numba.core.compiler import CompileResult
+
+from triconv.runtime import internals
 
 MAGIC = b"triconv kernel 1\n"
 SUFFIX = ".kernel"
 DRAFT = ".draft"
+NUMBERS = 1 << 14  # of functions that the code of an entry may hold
 ABANDONED = 3600  # seconds after which no one works on a draft any more
 # Settings of Numba that do not change the code that it makes.
 INERT = {"NUMBA_NUM_THREADS", "NUM_THREADS", "THREADING_LAYER", "THREADING_LAYER_PRIORITY", "CACHE_DIR"}
@@ -69,7 +70,7 @@ class Cache:
         self.name = name
         self.options = options
 
-    def load_overload(self, signature: Any, context: Any) -> CompileResult | None:
+    def load_overload(self, signature: Any, context: Any) -> Any:
         """The compiled function, or None."""
         key = self._key(signature)
         try:
@@ -84,21 +85,23 @@ class Cache:
             if found != key:
                 return None
             context.refresh()
-            return CompileResult._rebuild(context, *parts)
+            return internals.rebuilt(context, parts)
         except Exception:  # a damaged entry must never cost more than compiling again
             return None
 
-    def save_overload(self, signature: Any, result: CompileResult) -> None:
+    def save_overload(self, signature: Any, result: Any) -> None:
         """Write the compiled function; a folder that cannot be written is left alone."""
         key = self._key(signature)
-        data = serialize.dumps((key, result._reduce()))
         try:
             if sources() != SOURCES:  # they changed, perhaps between the digest and the import
                 return
+            if not 0 <= result.fndesc.uid - self.number(signature) < NUMBERS:  # symbols could be another's
+                return
+            data = internals.dumps((key, internals.reduced(result)))
             home = trusted()
             sweep(home)
             handle, draft = tempfile.mkstemp(dir=home, suffix=DRAFT)
-        except OSError:
+        except Exception:  # a full disk, or a Numba that this was not written for
             return
         try:
             with os.fdopen(handle, "wb") as file:
@@ -112,7 +115,7 @@ class Cache:
 
     def number(self, signature: Any) -> int:
         """A number that belongs to this entry, far from those of other entries and from small ones."""
-        return (int(digest(self._key(signature))[:12], 16) + 1) << 14
+        return (int(digest(self._key(signature))[:12], 16) + 1) * NUMBERS
 
     def _key(self, signature: Any) -> str:
         settings = {
@@ -147,11 +150,8 @@ SOURCES = sources()
 @functools.cache
 def build() -> tuple[str, ...]:
     """Everything outside a kernel that its machine code depends on."""
-    from numba.core.registry import cpu_target
-
-    target = cpu_target.target_context.codegen().magic_tuple()
     versions = (numba.__version__, llvmlite.__version__, np.__version__, platform.python_version())
-    return (*map(str, target), *versions, SOURCES)
+    return (*internals.target(), *versions, SOURCES)
 
 
 def trusted() -> Path:
@@ -174,6 +174,8 @@ def private(info: os.stat_result) -> bool:
 
 def trouble() -> str:
     """Why kernels cannot be kept, or not even loaded; empty where they can."""
+    if lacking := internals.lacking(internals.KEEPING):
+        return f"{lacking}: each process compiles its own"
     home = folder()
     if str(home).startswith("~"):
         return "no one knows the user's home"

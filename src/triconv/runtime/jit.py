@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +11,9 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.core.bytecode import FunctionIdentity
-from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from triconv.runtime import cache, interrupts, threads
+from triconv.runtime import cache, internals, interrupts, threads
 
 LINE = 8  # int64s in a line of the cache: counters that lie further apart do not disturb each other
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -36,7 +33,7 @@ def reads(dtype: np.dtype[Any]) -> types.Array:
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that kernels call."""
-    return numba.njit(**OPTIONS)(function)
+    return internals.dispatcher(function, **OPTIONS)
 
 
 class once:  # noqa: N801 - used as a decorator
@@ -54,7 +51,7 @@ class once:  # noqa: N801 - used as a decorator
 
     def __get__(self, kernel: Any, owner: type) -> Any:
         values = vars(kernel)
-        with global_compiler_lock:
+        with internals.lock:
             if self.name not in values:
                 values[self.name] = self.function(kernel)
             return values[self.name]
@@ -136,27 +133,19 @@ def launcher(signature: tuple[Any, ...]) -> Any:
 def compiled(name: str, function: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """Compile a function for one signature, or find it in the cache."""
     options |= OPTIONS
-    dispatcher = numba.njit(**options)(function)
-    dispatcher._cache = store = cache.Cache(name, options)
-    # Numba numbers the functions of a process from 1 and puts the numbers into its symbols, so the
-    # symbols of a kernel from disk could be those of another one compiled here, and its code be run
-    # instead. Each kernel numbers from a place of its own.
-    with global_compiler_lock:
-        numbers = FunctionIdentity._unique_ids
-        FunctionIdentity._unique_ids = itertools.count(store.number(signature))
-        try:
-            dispatcher.compile(signature)
-            # Else a writable array, which the signature takes too, would be compiled for anew.
-            dispatcher.disable_compile()
-        finally:
-            FunctionIdentity._unique_ids = numbers
-    return dispatcher
+    made = internals.dispatcher(function, **options)
+    store = cache.Cache(name, options)
+    with internals.compiling(), internals.kept(made, store, store.number(signature)):
+        made.compile(signature)
+        # Else a writable array, which the signature takes too, would be compiled for anew.
+        made.disable_compile()
+    return made
 
 
 if hasattr(os, "register_at_fork"):
     # Else a child that was forked while another thread compiled would wait for the lock for ever.
     os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
+        before=internals.lock.acquire,
+        after_in_parent=internals.lock.release,
+        after_in_child=internals.lock.release,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from numba.core.registry import cpu_target
+from triconv.runtime import internals
 
 # Feature that names the row, bits of a vector, vector registers. First match wins; the last rows
 # match always. Numba's own target description decides, so NUMBA_CPU_NAME and NUMBA_CPU_FEATURES count.
@@ -38,4 +38,4 @@ def describe(triple: str, cpu_name: str, features: str) -> Machine:
 @functools.cache
 def machine() -> Machine:
     """The machine of this process."""
-    return describe(*cpu_target.target_context.codegen().magic_tuple())
+    return describe(*internals.target())

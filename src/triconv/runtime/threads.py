@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import numba
-from numba.np.ufunc import parallel
 
 from triconv import arguments
+from triconv.runtime import internals
 
 _own = threading.local()
 
@@ -100,16 +100,16 @@ def _checked(where: str, n: int) -> int:
 
 
 def enter(count: int) -> int:
-    """Set Numba's count for a parallel kernel; returns the former one, or 0 where none may run.
+    """Set Numba's count for a parallel kernel; returns the former one, or 0 where none can run.
 
     A forked child cannot use the threads that its parent started. Numba's own layer, ``workqueue``, ends
     the process when two threads are inside it at once, and the other one may be the caller's own.
     """
-    if _inherited:
+    if _inherited or internals.lacking(internals.LAUNCHING):
         return 0
-    former = numba.get_num_threads()  # starts the layer, which has no name before
     if _is_for_one():
         return 0
+    former = numba.get_num_threads()
     if count != former:
         numba.set_num_threads(count)
     return int(former)
@@ -121,9 +121,24 @@ def leave(former: int) -> None:
         numba.set_num_threads(former)
 
 
+def layer() -> str:
+    """The name of Numba's threading layer, whose threads are started for that."""
+    numba.get_num_threads()
+    return str(numba.threading_layer())
+
+
+def trouble() -> str:
+    """What cannot be done with Numba's threads; empty where everything can."""
+    lost = {
+        "threads of triconv's own take their place": internals.lacking(internals.LAUNCHING),
+        "a forked child has one": internals.lacking(internals.FORKING),
+    }
+    return "; ".join(f"{why}: {then}" for then, why in lost.items() if why)
+
+
 @functools.cache
 def _is_for_one() -> bool:
-    return bool(numba.threading_layer() == "workqueue")
+    return layer() == "workqueue"
 
 
 def share(workers: int, work: Callable[[int], None]) -> None:
@@ -148,7 +163,7 @@ _inherited = False
 
 def _after_fork() -> None:
     global _inherited
-    _inherited = parallel._is_initialized
+    _inherited = internals.started()
 
 
 if hasattr(os, "register_at_fork"):
