@@ -275,20 +275,27 @@ def test_a_call_that_asks_for_memory_gives_the_same(problem, method, monkeypatch
     assert_array_equal(conv2d_input_grad(expected, weight, x.shape, **keywords), grad)
 
 
-def test_what_is_available(tmp_path, monkeypatch):
-    """The least of free memory, what the cgroup leaves of either version, and what the limit leaves."""
+@pytest.fixture
+def put(tmp_path, monkeypatch):
+    """Writes a file of a system that has no others."""
 
     def put(name, text):
         file = tmp_path / name.strip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name.strip("/"))
+    monkeypatch.setattr(memory, "resource", None)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    return put
+
+
+def test_what_is_available(put, monkeypatch):
+    """The least of free memory, what the cgroup leaves of either version, and what the limit leaves."""
     limit = {"soft": -1}
     limits = SimpleNamespace(
         RLIMIT_AS=9, RLIM_INFINITY=-1, getrlimit=lambda which: (limit["soft"], -1) if which == 9 else None
     )
-    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name.strip("/"))
-    monkeypatch.setattr(memory, "resource", None)
     unlimited = memory.available()
     assert unlimited == 1 << 62
     monkeypatch.setattr(memory, "resource", limits)
@@ -314,6 +321,56 @@ def test_what_is_available(tmp_path, monkeypatch):
     assert memory.available() == 952 << 10
     limit["soft"] = 1000 << 10
     assert memory.available() == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "limit", "used"),
+    [
+        ("0::", "/memory.max", "/memory.current"),
+        ("7:cpu,memory:", "/memory.limit_in_bytes", "/memory.usage_in_bytes"),
+    ],
+)
+def test_control_groups_inside_others(put, version, limit, used):
+    """The least of what one's own leaves and those above it. Where a path is not there, it is the host's."""
+    root = "/sys/fs/cgroup" + ("/memory" if "memory" in version else "")
+    put("/proc/self/cgroup", f"9:cpuset:/\n{version}/slice/service\n1:name=systemd:/a\nno group\n")
+    put(root + limit, f"{900 << 20}\n")
+    put(root + used, f"{100 << 20}\n")
+    assert memory.available() == 800 << 20
+    put(f"{root}/slice{limit}", f"{500 << 20}\n")
+    put(f"{root}/slice{used}", f"{200 << 20}\n")
+    assert memory.available() == 300 << 20
+    put(f"{root}/slice/service{limit}", f"{250 << 20}\n")
+    put(f"{root}/slice/other{limit}", "1\n")
+    assert memory.available() == 250 << 20
+    put(f"{root}/slice{used}", f"{450 << 20}\n")
+    put(f"{root}/slice/memory.stat", f"inactive_file {30 << 20}\n")
+    assert memory.available() == 80 << 20
+
+
+def test_free_memory_on_other_systems(put, monkeypatch):
+    """psutil says it where there is no /proc, and no one where psutil is missing or fails."""
+    assert memory.available() == 1 << 62
+    told = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(total=9 << 30, available=3 << 30))
+    monkeypatch.setitem(sys.modules, "psutil", told)
+    assert memory.available() == 3 << 30
+    with pytest.raises(MemoryError, match=r"^pad: .* needs 8 GiB, 3 GiB are available$"):
+        memory.require("pad", 8 << 30, "all of it")
+    put("/proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    7000 kB\n")
+    assert memory.available() == 7000 << 10
+    put("/proc/meminfo", "MemTotal: 9000 kB\n")  # as before Linux 3.14
+    assert memory.available() == 3 << 30
+    monkeypatch.setattr(told, "virtual_memory", lambda: 1 / 0)
+    assert memory.available() == 1 << 62
+
+
+def test_psutil_means_the_same():
+    """Half to twice what the system's own files say, between which the system has gone on."""
+    psutil = pytest.importorskip("psutil")
+    if not memory._field("/proc/meminfo", "MemAvailable:"):
+        pytest.skip("this system has no such files")
+    own = memory._free()
+    assert own / 2 < psutil.virtual_memory().available < own * 2
 
 
 def test_sizes_in_words():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 try:
     import resource
@@ -10,6 +10,11 @@ except ImportError:  # Windows, which has no such limit
     resource = None  # type: ignore[assignment]
 
 SMALL = 64 << 20  # below this no one is asked
+# Versions 2 and 1 of control groups: the controller, its folder, the files of the limit and of what is used.
+CGROUPS = (
+    ("", "/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 def available() -> int:
@@ -41,35 +46,45 @@ def _number(path: str) -> int | None:
         return None  # absent, or the word "max"
 
 
-def _field(path: str, name: str) -> int | None:
+def _lines(path: str) -> list[str]:
     try:
-        for line in Path(path).read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
+        return Path(path).read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def _field(path: str, name: str) -> int | None:
+    for line in _lines(path):
+        words = line.split()
+        if words[:1] == [name] and words[1:] and words[1].isdecimal():
+            return int(words[1])
     return None
 
 
 def _free() -> int:
     kib = _field("/proc/meminfo", "MemAvailable:")
-    return 1 << 62 if kib is None else kib * 1024
+    if kib is not None:
+        return kib * 1024
+    try:  # only Linux has such a file
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    except Exception:  # it is not installed, or does not know the system
+        return 1 << 62
 
 
 def _cgroup() -> int:
+    """What the control groups leave that hold this process, its own and those above it."""
+    parts = [line.split(":", 2) for line in _lines("/proc/self/cgroup") if line.count(":") > 1]
+    own = {controller: path for _, names, path in parts for controller in names.split(",")}
     least = 1 << 62
-    for limit, used, cache in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-            "/sys/fs/cgroup/memory/memory.stat",
-        ),
-    ):
-        most = _number(limit)
-        if most is not None:
-            reclaimable = _field(cache, "inactive_file") or 0
-            least = min(least, max(0, most - (_number(used) or 0) + reclaimable))
+    for controller, root, limit, used in CGROUPS:
+        place = PurePosixPath(own.get(controller, "/"))
+        for group in (place, *place.parents):
+            most = _number(f"{root}{group}/{limit}")
+            if most is not None:
+                reclaimable = _field(f"{root}{group}/memory.stat", "inactive_file") or 0
+                least = min(least, max(0, most - (_number(f"{root}{group}/{used}") or 0) + reclaimable))
     return least
 
 
