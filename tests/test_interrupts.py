@@ -108,3 +108,14 @@ def test_other_threads_are_left_alone(every_call_is_long):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ident).result() == pool.submit(threading.get_ident).result()
     assert ident() != threading.get_ident()
+
+
+def test_where_no_thread_can_be_started_the_present_one_works(every_call_is_long, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    assert interrupts.interruptible(1, threading.get_ident) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        interrupts.interruptible(1, lambda: 1 / 0)
+    assert (plan(np.ones((3, 3)), (5, 5))(np.ones((5, 5))) == 9).all()

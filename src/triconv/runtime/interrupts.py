@@ -72,7 +72,10 @@ def interruptible(cycles: float, run: Callable[..., Any], *arguments: Any) -> An
             done.set()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(elsewhere,), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads are to be had
+        return run(*arguments)
     try:
         while not done.wait(WAIT):
             pass
