@@ -1,14 +1,17 @@
 # Each target works alone on a fresh clone: it makes .venv and installs the extra that it needs, once.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean
+.PHONY: help demo test fast lowest fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
 	@echo 'make test       run every test'
+	@echo 'make fast       run one case of each; with PYTHON=python3.13 VENV=build/3.13 on another Python'
+	@echo 'make lowest     the same with the lowest versions that pyproject.toml allows, in build/lowest'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
 	@echo 'make mutants    change geometry and plan in some 900 places, and name the changes that no test sees'
@@ -20,45 +23,51 @@ help:
 	@echo 'make docs       build the documentation into build/docs; a broken link or reference stops it'
 	@echo 'make clean      remove .venv, caches and everything that these targets write'
 
-demo: .venv/installed-plot
+demo: $(VENV)/installed-plot
 	$(BIN)/triconv compare
 
-test: .venv/installed-test
+test: $(VENV)/installed-test
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser
 
-fuzz: .venv/installed-test
+fast: $(VENV)/installed-$(or $(VERSIONS),test)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --fast
+
+lowest:
+	$(MAKE) fast VENV=build/lowest VERSIONS=lowest
+
+fuzz: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --fuzz -m long
 
-coverage: .venv/installed-coverage
+coverage: $(VENV)/installed-coverage
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --cov=triconv --cov-report=term-missing
 
-mutants: .venv/installed-mutants
+mutants: $(VENV)/installed-mutants
 	$(BIN)/mutmut run && $(BIN)/mutmut results
 
-browser: .venv/installed-browser
+browser: $(VENV)/installed-browser
 	$(BIN)/python -m pytest tests/browser
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed-bench
+bench: $(VENV)/installed-bench
 	@mkdir -p benchmarks/report
 	$(BIN)/python -m pytest benchmarks $(if $(QUICK),--quick) --benchmark-quiet \
 	  --benchmark-json=benchmarks/report/benchmark.json; status=$$?; \
 	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,README.md) && exit $$status
 
-notebooks: .venv/installed-notebook
+notebooks: $(VENV)/installed-notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_one_convolution_three_ways.ipynb
 
 # Without what differs from run to run, or would hold the widget's code.
-run-notebooks: .venv/installed-notebook
+run-notebooks: $(VENV)/installed-notebook
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
-docs: .venv/installed-docs
+docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 	@echo 'open build/docs/index.html'
 
@@ -70,16 +79,23 @@ clean:
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'triconv needs Python 3.11 or later; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/installed-%: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-%: pyproject.toml | $(BIN)/pip
 	$(PIP) install --editable '.[$*]'
+	@touch $@
+
+LOWEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*(need.replace(">=", "==", 1) for needs in (project["dependencies"], *project["optional-dependencies"].values()) for need in needs if ">=" in need), sep="\n")
+
+$(VENV)/installed-lowest: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -c '$(LOWEST)' >$@.txt
+	$(PIP) install --constraint $@.txt --editable '.[test]'
 	@touch $@
 
 # A peer that has no build for this machine leaves its comparisons out; it does not stop the benchmark.
 PEERS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")
 
-.venv/installed-bench: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-bench: pyproject.toml | $(BIN)/pip
 	@echo 'installing the benchmark and the peers'
 	@$(PIP) install --editable '.[bench]' || { \
 	  $(PIP) install --editable '.[plot]' pytest-benchmark && \

@@ -1,4 +1,7 @@
-"""Short and long runs: ``ci``, the default, always runs the same examples; ``--fuzz`` looks for new ones."""
+"""Short and long runs: ``ci``, the default, always runs the same examples; ``--fuzz`` looks for new ones.
+
+``--fast`` runs one case of each test.
+"""
 
 import functools
 import gc
@@ -16,17 +19,34 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
+settings.register_profile("fast", settings.get_profile("ci"), max_examples=10)
 settings.load_profile("ci")
+
+# As in pyproject.toml, in processes that tests start.
+os.environ["PYTHONWARNINGS"] = ",".join(
+    f"ignore::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
+)
 
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", action="store_true", help="run tests that have a long form in it; see -m long")
+    parser.addoption("--fast", action="store_true", help="run the first case of each test, with few examples")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: has a long form, which --fuzz runs")
     if config.getoption("--fuzz"):
         settings.load_profile("fuzz")
+    elif config.getoption("--fast"):
+        settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--fast"):
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+        chosen = {id(item) for item in first.values()}
+        config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
+        items[:] = [item for item in items if id(item) in chosen]
 
 
 @pytest.fixture(scope="session")

@@ -86,8 +86,7 @@ with ProcessPoolExecutor(2, mp_context=get_context({start!r})) as pool:
     print(same(pool.map(call, calls, chunksize=3), expected))
 print(same(map(call, calls), expected))
 """
-    warnings = "ignore::DeprecationWarning"  # later Pythons warn of every fork where there are threads
-    assert run(code, NUMBA_THREADING_LAYER=layer, PYTHONWARNINGS=warnings) == ["True"] * 4
+    assert run(code, NUMBA_THREADING_LAYER=layer) == ["True"] * 4
 
 
 @forks
@@ -111,5 +110,5 @@ while thread.is_alive():
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     time.sleep(0.01)
 """
-    codes = run(code, TRICONV_CACHE_DIR=str(tmp_path), PYTHONWARNINGS="ignore::DeprecationWarning")
+    codes = run(code, TRICONV_CACHE_DIR=str(tmp_path))
     assert set(codes) == {"1"}
