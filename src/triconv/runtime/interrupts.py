@@ -81,8 +81,9 @@ def interruptible(cycles: float, run: Callable[..., Any], *arguments: Any) -> An
             pass
     except BaseException:
         call.stop()
-        done.wait()
         raise
+    finally:
+        thread.join()
     finished, value = result[0]
     if not finished:
         raise value
