@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
 	@echo 'make test       run every test'
-	@echo 'make fast       run one case of each; with PYTHON=python3.13 VENV=build/3.13 on another Python'
+	@echo 'make fast       run one case of those that take seconds; see CONTRIBUTING.md for other Pythons'
 	@echo 'make lowest     the same with the lowest versions that pyproject.toml allows, in build/lowest'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
@@ -85,7 +85,8 @@ $(VENV)/installed-%: pyproject.toml | $(BIN)/pip
 	$(PIP) install --editable '.[$*]'
 	@touch $@
 
-LOWEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*(need.replace(">=", "==", 1) for needs in (project["dependencies"], *project["optional-dependencies"].values()) for need in needs if ">=" in need), sep="\n")
+# Where an extra includes others, their needs are listed by themselves.
+LOWEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; print(*(need.replace(">=", "==", 1) for needs in (project["dependencies"], *map(extras.get, ("memory", "plot", "examples", "test"))) for need in needs if ">=" in need), sep="\n")
 
 $(VENV)/installed-lowest: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -c '$(LOWEST)' >$@.txt

@@ -1,6 +1,6 @@
 """Short and long runs: ``ci``, the default, always runs the same examples; ``--fuzz`` looks for new ones.
 
-``--fast`` runs one case of each test.
+``--fast`` runs one case of each test that takes seconds.
 """
 
 import functools
@@ -35,6 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: has a long form, which --fuzz runs")
+    config.addinivalue_line("markers", "slow: takes long in any case, so that --fast leaves it out")
     if config.getoption("--fuzz"):
         settings.load_profile("fuzz")
     elif config.getoption("--fast"):
@@ -43,8 +44,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--fast"):
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
-        chosen = {id(item) for item in first.values()}
+        quick = [item for item in items if not any(map(item.get_closest_marker, ("slow", "long")))]
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(quick)}
+        chosen = set(map(id, first.values()))
         config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
         items[:] = [item for item in items if id(item) in chosen]
 

@@ -19,6 +19,8 @@ from strategies import METHODS, SIZES, problems, same_float
 from triconv import conv2d, conv2d_input_grad, conv2d_weight_grad, get_num_threads, threads
 from triconv.runtime.machine import machine
 
+pytestmark = pytest.mark.slow
+
 each_method = pytest.mark.parametrize("method", METHODS)
 several = problems(same_float, axes=("samples",), empty_batch=False)
 

@@ -42,6 +42,7 @@ for method, problem in {calls!r}:
     return run(code, timeout, TRICONV_CACHE_DIR=str(folder)) == ["True"] * len(calls)
 
 
+@pytest.mark.slow
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """A cache folder that a process for each call has written to."""
@@ -94,6 +95,7 @@ def quick(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -243,6 +245,7 @@ def test_a_process_killed_at_any_step_of_a_write(third, folder, step, draft):
     assert state(folder) == kept
 
 
+@pytest.mark.slow
 def test_abandoned_drafts_are_deleted(third, folder):
     young, old = folder / f"young{cache.DRAFT}", folder / f"old{cache.DRAFT}"
     for draft in (young, old):
@@ -299,6 +302,7 @@ Emitter.multiply_add = lambda self, a, b, c: _once(self, a, b, _once(self, a, b,
 """
 
 
+@pytest.mark.slow
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """A copy of the package, and the code that has a process use it."""

@@ -11,6 +11,8 @@ import pytest
 
 import triconv
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 SECONDS = 300  # an example takes under a minute; a busy machine, and kernels to compile, more
 

@@ -11,6 +11,8 @@ import pytest
 import triconv
 from triconv.runtime import cache
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SECONDS = 120  # for a notebook
 LARGEST = 600_000  # bytes

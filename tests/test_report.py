@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 LAYERS = ('ih56 ic64 oc64 kh3 ph1 f32 "a"', 'ih28 ic8 oc8 kh1 f32 "b"')
 MACHINE = {

@@ -441,6 +441,7 @@ def test_calls_leave_nothing_behind(fuzz):
     assert int(grown) < 2**20
 
 
+@pytest.mark.slow
 @on_linux
 def test_many_shapes_keep_few_tables():
     """Index tables of 180 long signals would be 1 GB; those that are kept count as 256 MiB at most."""

@@ -11,6 +11,8 @@ from strategies import FLOATS, LAYOUTS, PADDING_MODES, Problem, problems
 from triconv import ConvOperator, spectrum, threads
 from triconv.runtime import memory
 
+pytestmark = pytest.mark.slow
+
 CIRCULAR = {"padding": "same", "padding_mode": "circular"}
 
 
