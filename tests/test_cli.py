@@ -1,15 +1,18 @@
 """The command line: what it prints and writes, its exit codes, and one line for everything it refuses."""
 
 import io
+import logging
 import os
 import pickle
 import re
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
+import matplotlib.cbook
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +21,10 @@ import triconv
 from triconv import cli
 from triconv.cli import main
 
+SAMPLE = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
 HEAD = "stride padding method time GFLOP/s workspace packed max error"
+PYTORCH = "; if that is PyTorch's order, (C_out, C_in, k_h, k_w), give weight.transpose(0, 2, 3, 1)"
+KERAS = "; if that is Keras' order, (k_h, k_w, C_in, C_out), give weight.transpose(3, 0, 1, 2)"
 FILTERS = "sobel, laplacian, gaussian, gaussian:SIZE, random, random:COUNT"
 
 
@@ -36,17 +42,17 @@ def photo(folder):
     return "photo.png"
 
 
-def run(*arguments, environment=(), before=""):
+def run(*arguments, environment=(), before="", **how):
     """The command in a process of its own."""
     source = Path(triconv.__file__).parents[1]
     code = f"import sys; sys.path.insert(0, {str(source)!r}); {before}"
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
     return subprocess.run(
         [sys.executable, "-c", code + "\nfrom triconv.cli import main; sys.exit(main())", *arguments],
-        capture_output=True,
-        text=True,
         timeout=300,
         env={**os.environ, **dict(environment)},
         check=False,
+        **how,
     )
 
 
@@ -178,35 +184,6 @@ def test_methods_that_disagree_are_an_error(photo, capsys, monkeypatch):
     assert Path("triconv-compare/compare.png").exists()
 
 
-# --- compare: images ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("mode", "channels"),
-    [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3), ("CMYK", 3), ("I;16", 1), ("F", 1)],
-)
-def test_images_of_every_kind(mode, channels):
-    image = Image.new(mode, (5, 4), 1 if mode in ("1", "I;16", "F") else None)
-    image.save("image.tiff" if mode in ("F", "CMYK") else "image.png")
-    pixels = cli._read_image("image.tiff" if mode in ("F", "CMYK") else "image.png")
-    assert pixels.shape == (4, 5, channels)
-    assert pixels.dtype == np.float64
-    assert 0 <= pixels.min() <= pixels.max() <= 1
-
-
-def test_a_photo_is_turned_upright():
-    image = Image.new("RGB", (5, 4))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save("turned.jpg", exif=exif)
-    assert cli._read_image("turned.jpg").shape == (5, 4, 3)
-
-
-def test_samples_are_scaled_to_one():
-    Image.new("RGB", (2, 2), (255, 0, 51)).save("image.png")
-    assert cli._read_image("image.png")[0, 0].tolist() == [1.0, 0.0, 0.2]
-
-
 # --- compare: what it refuses ------------------------------------------------------------------------
 
 
@@ -241,7 +218,7 @@ def test_a_folder_for_an_image(capsys, folder):
     assert refused(capsys, str(folder)) == f"cannot read the image {str(folder)!r}: Is a directory"
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x93NUMPY"])
+@pytest.mark.parametrize("content", [b"", b"not an image", b"PK\3\4"])
 def test_a_file_that_is_no_image(capsys, content):
     Path("notes.txt").write_bytes(content)
     assert refused(capsys, "notes.txt") == "cannot read the image 'notes.txt': not an image of a known format"
@@ -279,6 +256,33 @@ def test_weights_of_the_wrong_shape(capsys, photo, shape, got):
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((8, 3, 5, 5), PYTORCH),
+        ((8, 3, 1, 7), PYTORCH),
+        ((8, 1, 5, 5), PYTORCH),
+        ((5, 5, 3, 8), KERAS),
+        ((5, 5, 1, 8), KERAS),
+        ((3, 3, 3, 8), KERAS),
+        ((5, 3, 3, 4), ""),
+        ((8, 4, 5, 5), ""),
+        ((8, 3, 0, 0), ""),
+    ],
+)
+def test_the_order_of_other_libraries_is_recognised(capsys, photo, shape, hint):
+    np.save("w.npy", np.zeros(shape))
+    assert refused(capsys, photo, "--weights", "w.npy") == (
+        "weights: expected the shape (k_h, k_w), (n, k_h, k_w, 1) or (n, k_h, k_w, 3) for 3 channels, "
+        f"got {shape}{hint}"
+    )
+    if hint:  # and following it helps
+        axes = eval(hint[hint.rindex("(") :])
+        np.save("w.npy", np.zeros(shape).transpose(axes))
+        options = ["--stride", "3", "--padding", "full"]
+        assert main(["compare", photo, "--weights", "w.npy", *options]) == 0
+
+
 def test_missing_weights(capsys, photo):
     line = "cannot read the weights 'none.npy': No such file or directory"
     assert refused(capsys, photo, "--weights", "none.npy") == line
@@ -302,12 +306,11 @@ def test_weights_that_claim_to_be_huge(capsys, photo):
 
 
 def test_an_image_that_its_reader_cannot_take(capsys, photo, monkeypatch):
-    import PIL.ImageOps
-
-    def fail(image):
+    def fail(image, *args):
         raise SyntaxError("broken header")
 
-    monkeypatch.setattr(PIL.ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(Image.Image, "seek", fail)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.seek", fail)
     assert refused(capsys, photo) == f"cannot read the image {photo!r}: broken header"
 
 
@@ -371,6 +374,14 @@ def test_a_wrong_filter(capsys, photo, name, line):
     ("arguments", "line"),
     [
         (["--stride", "0"], "argument --stride: expected a positive number, got '0'"),
+        (["--stride", "9" * 5000], f"argument --stride: expected a positive number, got '{'9' * 5000}'"),
+        (["--page", "0"], "argument --page: expected a positive number, got '0'"),
+        (["--page", "first"], "argument --page: expected a positive number, got 'first'"),
+        (["--output", ""], "argument --output: expected a folder, got ''"),
+        (["--filter", ""], f"filter: expected one of {FILTERS}, got ''"),
+        (["--weights", ""], "cannot read the weights '': No such file or directory"),
+        ([""], "cannot read the image '': No such file or directory"),
+        (["--page", "2"], f"cannot read the image {SAMPLE!r}: it holds 1 page, --page asks for 2"),
         (["--stride", "1", "x.jpg"], "argument --stride: expected a positive number, got 'x.jpg'"),
         (
             ["--padding", "-1"],
@@ -440,6 +451,255 @@ def test_an_interruption_is_one_line(capsys, photo, monkeypatch):
     monkeypatch.setattr(cli, "compare", compare)
     assert main(["compare", photo]) == 130
     assert capsys.readouterr().err == "triconv compare: interrupted\n"
+
+
+# --- compare: what it says ---------------------------------------------------------------------------
+
+QUICK = ("--stride", "3", "--padding", "full")
+
+
+def lines_after_the_table(capsys, *arguments):
+    assert main(["compare", *arguments, *QUICK]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()[5:]
+
+
+def test_what_was_done_to_the_values_is_a_line(capsys, photo):
+    assert lines_after_the_table(capsys, photo) == [
+        "image: photo.png, 12 x 17 x 3, uint8, divided by 255",
+        f"figure: {Path('triconv-compare/compare.png')}",
+        "The methods agree with the definition to within rounding.",
+    ]
+
+
+def test_the_page_that_is_read_is_said(capsys):
+    np.save("stack.npy", np.arange(240.0).reshape(3, 8, 10, 1))
+    (line, *_) = lines_after_the_table(capsys, "stack.npy", "--page", "2")
+    assert line == "image: stack.npy, page 2 of 3, 8 x 10 x 1, float64, divided by 159, the largest magnitude"
+
+
+def test_a_sample_is_said(capsys, photo, monkeypatch):
+    monkeypatch.setattr("triconv.reference.GATHERED", 1)
+    monkeypatch.setattr("triconv.reference.SAMPLED", 1)
+    assert main(["compare", photo, "--stride", "1", "--padding", "full"]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("max error: ")]
+    counts = re.fullmatch(r"max error: over a sample, (\d+) of 1,596 outputs", said)
+    assert 8 * 6 <= int(counts[1]) <= 32 * 6
+
+
+def test_one_nan_spoils_its_patches_alone(capsys, monkeypatch):
+    stored = np.random.default_rng(0).random((12, 17))
+    stored[5, 6] = np.nan
+    np.save("a.npy", stored)
+    seen = []
+    real = cli.compare
+
+    def compare(x, *args, **keywords):
+        seen.append((x, real(x, *args, **keywords)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(cli, "compare", compare)
+    assert main(["compare", "a.npy", "--stride", "1", "--padding", "valid"]) == 0
+    ((x, result),) = seen
+    assert np.isnan(x).sum() == 1
+    assert result.finite == result.outputs - 2 * 9
+    assert all(0 < row.max_error < 1e-5 for row in result)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "The methods agree with the definition to within rounding."
+    )
+
+
+def test_methods_do_not_agree_over_nothing(capsys):
+    stored = np.ones((5, 5))
+    stored[2, 2] = np.nan
+    np.save("a.npy", stored)
+    assert main(["compare", "a.npy", "--stride", "1", "--padding", "valid"]) == 2
+    out, err = capsys.readouterr()
+    assert "agree" not in out
+    assert err == (
+        "triconv compare: no method ran, or no output is finite: there is nothing that could agree\n"
+    )
+    assert main(["compare", "a.npy", "--stride", "1", "--padding", "valid", "full"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "The methods agree with the definition to within rounding, at 1 of 2 points; "
+        "elsewhere no output is finite."
+    )
+    np.save("a.npy", stored * np.nan)
+    assert main(["compare", "a.npy"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "triconv compare: cannot read the image 'a.npy': none of its values is finite\n",
+    )
+
+
+def test_a_method_that_would_take_long_is_not_run(capsys, photo, monkeypatch):
+    monkeypatch.setattr(cli, "CALL_LIMIT", 0.0)
+    assert main(["compare", photo, *QUICK]) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert sum("not" in row for row in rows) == 2
+
+
+# --- how it ends, whatever takes its output ----------------------------------------------------------
+
+COMMANDS = {
+    "compare": ("compare", "photo.png", *QUICK),
+    "info": ("info",),
+    "cache": ("cache", "clear"),
+    "help": ("--help",),
+    "help of a command": ("compare", "--help"),
+    "version": ("--version",),
+}
+each_command = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+posix = pytest.mark.skipif(os.name != "posix", reason="of POSIX systems")
+
+
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def kept(folder, photo, request):
+    """Where kernels are kept, and whether Python holds what is printed."""
+    return {"TRICONV_CACHE_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": request.param}
+
+
+@posix
+@each_command
+def test_a_pipe_that_no_one_reads_is_left_in_silence(arguments, kept):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(*arguments, environment=kept, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+@each_command
+def test_a_full_disk_is_one_line(arguments, kept):
+    with open("/dev/full", "w") as full:
+        done = run(*arguments, environment=kept, stdout=full)
+        assert done.returncode == 2
+        name = f"triconv {arguments[0]}" if arguments[0] in ("compare", "info", "cache") else "triconv"
+        name = name.removesuffix(" compare") if "--help" in arguments else name
+        assert done.stderr == f"{name}: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+@pytest.mark.parametrize("arguments", [("none.jpg",), ("--stride", "0")])
+def test_complaints_that_find_no_room(arguments, kept):
+    with open("/dev/full", "w") as full:
+        assert run("compare", *arguments, environment=kept, stderr=full).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+def test_a_figure_on_a_full_disk_is_one_line(capsys, photo):
+    Path("out").mkdir()
+    Path("out/compare.png").symlink_to("/dev/full")
+    assert main(["compare", photo, *QUICK, "--output", "out"]) == 2
+    assert capsys.readouterr().err == (
+        "triconv compare: cannot write 'out/compare.png': No space left on device\n"
+    )
+
+
+@posix
+def test_streams_that_are_closed(photo):
+    for stream in (1, 2):
+        done = run("compare", photo, *QUICK, preexec_fn=lambda n=stream: os.close(n))
+        assert (done.returncode, done.stderr) == (0, "")
+    done = run("compare", "none.jpg", preexec_fn=lambda: os.close(2))
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@posix
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:surrogateescape", "latin-1", "utf-8"])
+def test_names_that_the_output_cannot_spell(photo, encoding):
+    name = "日本 $x_1$ \udcff.png"
+    Path(photo).rename(name)
+    environment = {"PYTHONIOENCODING": encoding, "TRICONV_CACHE_DIR": f"/nowhere/{name}"}
+    done = run("compare", name, *QUICK, "--output", name[:-4], environment=environment, text=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    image, figure, _ = done.stdout.splitlines()[-3:]
+    if encoding == "utf-8":
+        assert image.startswith("image: 日本 $x_1$ \\xff.png, 12 x 17 x 3".encode())
+        assert figure == b"figure: " + os.fsencode(name[:-4]) + b"/compare.png"
+    else:
+        assert image.startswith(rb"image: \u65e5\u672c $x_1$ \xff.png, 12 x 17 x 3")
+        assert figure == rb"figure: \u65e5\u672c $x_1$ \udcff/compare.png"
+    assert (Path(name[:-4]) / "compare.png").exists()
+    done = run("info", environment=environment, text=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_python_and_libraries_would_say_is_not_said(photo):
+    Path(photo).rename("日本.png")
+    before = "import logging; logging.getLogger('tifffile')"
+    done = run("compare", "日本.png", *QUICK, before=before, environment={"PYTHONWARNINGS": "always"})
+    assert (done.returncode, done.stderr) == (0, "")
+    Path("cut.tif").write_bytes(b"II*\0\x08\0\0\0\xff\xff" + bytes(range(256)) * 9)
+    done = run("compare", "cut.tif")
+    assert done.returncode == 2
+    assert re.fullmatch(r"triconv compare: cannot read the image 'cut\.tif': .+\n", done.stderr)
+
+
+RC = "text.usetex: True\nbackend: nonsense\nfont.family: no such font\nsavefig.format: x\nno such key: 1\n"
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "qtagg", "module://nothing"])
+def test_settings_of_matplotlib_change_nothing(photo, backend):
+    Path("matplotlibrc").write_text(RC)
+    done = run("compare", photo, *QUICK, environment={"MPLBACKEND": backend})
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open("triconv-compare/compare.png") as figure:
+        assert figure.width == 1320
+
+
+def test_settings_that_matplotlib_cannot_read_are_one_line(photo):
+    Path("matplotlibrc").write_bytes(b"\xff\xfe: \xff")
+    done = run("compare", photo, *QUICK)
+    assert done.returncode == 2
+    assert re.fullmatch(r"triconv compare: matplotlib cannot be loaded: .+\n", done.stderr)
+
+
+@pytest.mark.parametrize("error", [ValueError("of another library"), RuntimeError(), RecursionError("deep")])
+def test_errors_of_others_are_one_line(capsys, photo, monkeypatch, error):
+    def compare(*args, **keywords):
+        raise error
+
+    monkeypatch.setattr(cli, "compare", compare)
+    text = f"{type(error).__name__}: {error}".strip()
+    assert refused(capsys, photo) == text
+
+
+def test_as_a_module(folder):
+    source = Path(triconv.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "triconv", "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(source)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"triconv {triconv.__version__}\n", "")
+
+
+def test_the_streams_and_warnings_are_left_as_they_were(capsys, photo):
+    errors, level, filters = sys.stdout.errors, logging.root.manager.disable, list(warnings.filters)
+    main(["compare", photo, *QUICK])
+    main(["compare", "none.jpg"])
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert (sys.stdout.errors, logging.root.manager.disable, warnings.filters) == (errors, level, filters)
+
+
+@posix
+def test_a_terminal_sees_a_bar_and_a_file_does_not(photo):
+    import pty
+
+    reading, writing = pty.openpty()
+    done = run(*COMMANDS["compare"], stderr=writing, environment={"TERM": "xterm", "COLUMNS": "100"})
+    os.close(writing)
+    seen = os.read(reading, 1 << 16).decode()
+    os.close(reading)
+    assert done.returncode == 0
+    assert re.search(r"comparing.*\d+%.*about \d+ s left", seen)
+    assert "Traceback" not in seen
 
 
 # --- the other commands ------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """compare: what it measures, how it judges, and how its table reads."""
 
 import math
+import re
 import sys
 from dataclasses import FrozenInstanceError, replace
 
@@ -111,6 +112,38 @@ def test_the_median_of_the_calls_counts_and_the_first_one_does_not(monkeypatch):
     (row,) = compare(np.ones((4, 4)), np.ones((2, 2)), methods=["direct"], repeat=3)
     assert row.seconds == 3.0
     assert row.gflops == 2 * 9 * 4 / 3.0 / 1e9
+
+
+def test_timed_calls_end_when_they_took_long_enough(monkeypatch):
+    now = iter([0.0, 2.0, 10.0, 13.0])
+    monkeypatch.setattr(MODULE.time, "perf_counter", lambda: next(now))
+    (row,) = compare(np.ones((4, 4)), np.ones((2, 2)), methods=["direct"], repeat=9, time_limit=5.0)
+    assert row.seconds == 2.5
+    assert next(now, None) is None
+
+
+def test_a_method_that_would_take_long_is_left_out_where_another_is_faster():
+    x, weight = np.ones((30, 30, 8), np.float32), np.ones((8, 3, 3, 8), np.float32)
+    seen = []
+    result = compare(x, weight, repeat=1, call_limit=0.0, progress=seen.append)
+    assert [row.method for row in result if row.ran] == [result.fastest.method]
+    assert seen == list(result)
+    for row in result:
+        assert row.ran or re.fullmatch(
+            r"not run: a call would take about \d\S* \w+, more than 0 us", row.note
+        )
+    assert all(row.ran for row in compare(x, weight, repeat=1, call_limit=1e9))
+    assert compare(x, weight, methods=["im2col"], repeat=1, call_limit=0.0)["im2col"].ran
+    small = compare(x, weight, methods=["im2col", "matrix"], repeat=1, call_limit=0.0, matrix_limit=0)
+    assert small["im2col"].ran  # what is left out for its size is faster than nothing
+    assert small["matrix"].note.startswith("not built: W would take ")
+
+
+def test_the_table_counts_what_was_measured_and_what_is_finite():
+    x = np.ones((6, 6))
+    x[0, 0] = math.nan
+    result = compare(x, np.ones((3, 3)), methods=["direct"], repeat=1)
+    assert (result.outputs, result.measured, result.finite) == (16, 16, 15)
 
 
 def test_methods_run_in_the_order_asked_for():

@@ -56,8 +56,8 @@ GRID = {
 }
 
 
-def draw(image, maps, grid=GRID):
-    figure = comparison_figure(image, maps, grid, title="a title")
+def draw(image, maps, grid=GRID, **keywords):
+    figure = comparison_figure(image, maps, grid, **{"title": "a title"} | keywords)
     target = io.BytesIO()
     figure.savefig(target, dpi=40)
     with Image.open(target) as png:
@@ -90,7 +90,7 @@ def test_a_panel_for_each_padding_with_a_line_for_each_method():
 @pytest.mark.parametrize(("count", "drawn"), [(0, 0), (1, 1), (3, 3), (4, 4), (8, 8), (20, 8)])
 def test_at_most_eight_maps(count, drawn):
     figure = draw(np.zeros((20, 30)), [np.ones((9, 9))] * count)
-    titles = [ax.get_title() for ax in figure.axes if ax.images]
+    titles = [ax.get_title().replace(",\n", ", ").replace("\n", ", ") for ax in figure.axes if ax.images]
     assert titles == ["image, 20 x 30", *(f"filter {n + 1} of {count}, 9 x 9" for n in range(drawn))]
 
 
@@ -106,19 +106,96 @@ def test_at_most_eight_maps(count, drawn):
 )
 def test_maps_of_every_kind(feature_map):
     figure = draw(np.zeros((20, 30, 1)), [feature_map])
-    shown = figure.axes[1].images[0].get_array()
-    assert 0 <= shown.min() <= shown.max() <= 1
+    image = figure.axes[1].images[0]
+    low, high = image.get_clim()
+    assert math.isfinite(low)
+    assert low < high
+    assert np.isfinite(shades(figure.axes[1])).all()
+
+
+def shades(ax):
+    """The colours that an image on the axes is drawn in."""
+    (image,) = ax.images
+    return image.to_rgba(image.get_array())[..., :3]
+
+
+MISSING = to_rgba(plot.comparison.NOT_FINITE)[:3]
 
 
 def test_zero_is_black_without_negative_values_else_mid_grey():
     figure = draw(np.zeros((9, 9)), [np.eye(9), np.eye(9) - np.eye(9)[::-1]])
-    assert figure.axes[1].images[0].get_array()[0, 1] == 0.0
-    assert figure.axes[2].images[0].get_array()[0, 1] == 0.5
+    assert_allclose(shades(figure.axes[1])[0, 1], 0)
+    assert_allclose(shades(figure.axes[2])[0, 1], 0.5, atol=0.01)
 
 
-@pytest.mark.parametrize("shape", [(2, 400), (400, 2), (1, 1)])
-def test_images_of_any_proportions(shape):
-    draw(np.zeros(shape), [np.zeros(shape)] * 5)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_measurements_are_shown_over_their_own_range_beside_a_bar(channels):
+    stored = np.linspace(-5, 995, 30 * 40 * channels).reshape(30, 40, channels)
+    stored[3, 4] = math.nan
+    figure = draw(stored / 995, [stored / 995], unit=995.0)
+    images = [ax for ax in figure.axes if ax.images]
+    bars = [ax for ax in figure.axes if not ax.images and not ax.lines]
+    for ax, bar in zip(images, bars, strict=True):
+        assert ax.images[0].get_clim() == bar.get_ylim()
+    assert bars[0].get_ylim() == pytest.approx((-5, 995))
+    drawn = shades(images[0])
+    assert_allclose(drawn[0, 0, 0], 0)
+    assert_allclose(drawn[-1, -1, -1], 1)
+    assert_allclose(drawn[3, 4], MISSING)
+
+
+def test_shades_have_no_bar():
+    assert sum(not ax.lines for ax in draw(np.ones((9, 9)), [np.ones((9, 9))]).axes) == 2
+
+
+@pytest.mark.parametrize("values", [[7.0, 7.0], [0.0, 0.0], [math.nan, 3.0], [math.nan, math.nan]])
+def test_measurements_that_are_all_the_same(values):
+    figure = draw(np.array([values]), [np.array([values])], unit=2.0)
+    for ax in [ax for ax in figure.axes if ax.images]:
+        low, high = ax.images[0].get_clim()
+        assert low < high
+
+
+@pytest.mark.parametrize("unit", [None, 1.0])
+def test_padding_does_not_rule_the_shades_of_a_map(unit):
+    """As of an edge filter, whose answers to padding are a hundred times those to the image."""
+    values = np.random.default_rng(0).random((40, 50)) - 0.5
+    values[[0, -1]] = values[:, [0, -1]] = 1000.0
+    image = np.ones((40, 50))
+    figure = draw(image, [values], unit=unit, inner=(slice(1, 39), slice(1, 49)))
+    _, feature_map = (ax for ax in figure.axes if ax.images)
+    low, high = feature_map.images[0].get_clim()
+    assert -0.5 <= low < -0.45
+    assert 0.45 < high <= 0.5
+    # where all is padding, all counts
+    figure = draw(image, [values], unit=unit, inner=(slice(5, 5), slice(0, 50)))
+    _, feature_map = (ax for ax in figure.axes if ax.images)
+    assert feature_map.images[0].get_clim()[1] == 1000.0
+
+
+def test_a_large_image_is_drawn_by_means_of_pixels():
+    large = np.zeros((2100, 4200, 3), np.float32)
+    large[::2] = 1
+    large[1000, 2000] = math.nan
+    figure = draw(large, [large[:, :, :2]], inner=(slice(1, 2099), slice(1, 4199)))
+    drawn = [ax.images[0].get_array() for ax in figure.axes[:2]]
+    assert [array.shape for array in drawn] == [(1050, 1050, 3), (1050, 1050)]
+    assert_allclose(drawn[0][0, 0], 0.5)
+    assert_allclose(drawn[0][500, 500], MISSING)
+    assert np.ma.count_masked(drawn[1]) == 1
+    titles = [ax.get_title().replace("\n", ", ") for ax in figure.axes[:2]]
+    assert titles == ["image, 2100 x 4200", "filter 1 of 1, 2100 x 4200, mean of 2 channels"]
+
+
+@pytest.mark.parametrize("shape", [(2, 400), (400, 2), (1, 1), (1, 9000), (9000, 1), (3000, 40)])
+@pytest.mark.parametrize("count", [2, 5])
+def test_images_of_any_proportions_are_more_than_a_line(shape, count):
+    figure = draw(np.zeros(shape), [np.zeros(shape)] * count)
+    for ax in [ax for ax in figure.axes if ax.images]:
+        box = ax.get_window_extent()
+        assert min(box.width, box.height) > 15  # pixels of 40 to the inch
+        assert 0.3 < box.height / box.width < 3.4
+        assert ("stretched" in ax.get_title()) == (shape != (1, 1))
 
 
 def test_nothing_overlaps():
@@ -127,6 +204,58 @@ def test_nothing_overlaps():
     for n, box in enumerate(boxes):
         for other in boxes[n + 1 :]:
             assert not box.shrunk(0.98, 0.98).overlaps(other.shrunk(0.98, 0.98))
+
+
+NAMES = {
+    "plain": "photo.png",
+    "long": "x" * 3000,
+    "dollars": "$a_b$ \\alpha $",
+    "odd dollars": "10$",
+    "braces": "{}_^%#&~",
+    "wide letters": "日本語" * 100,
+    "no letters": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [(name, (30, 40)) for name in NAMES.values()] + [("a", s) for s in ((2000, 3000), (4000, 3), (3, 4000))],
+    ids=[*NAMES, "large", "tall", "wide"],
+)
+@pytest.mark.filterwarnings("ignore:.*Glyph:UserWarning", "ignore:.*missing from:UserWarning")
+def test_texts_lie_inside_the_figure_and_apart(name, shape):
+    """With as many maps, paddings and strides as there may be."""
+    grid = {
+        (stride, padding): comparison({"direct": 1e-3, "im2col": math.nan, "matrix": math.nan})
+        for stride in range(1, 20)
+        for padding in (0, "same_lower", "full", 1000, 1001, 1002)
+    }
+    one = np.broadcast_to(np.float32(1), shape)
+    figure = draw(one, [one] * 40, grid, title=f"{name} end", unit=1.0)
+    figure.draw_without_rendering()
+    heading = figure._suptitle
+    texts = [heading, *(ax.title for ax in figure.axes), *(ax.xaxis.label for ax in figure.axes)]
+    for ax in [ax for ax in figure.axes if ax.axison]:
+        hidden = set(outside(ax))
+        texts += [label for label in ax.get_xticklabels() + ax.get_yticklabels() if label not in hidden]
+    boxes = [text.get_window_extent() for text in texts if text.get_visible() and text.get_text()]
+    for n, box in enumerate(boxes):
+        assert box.x0 > -1
+        assert box.x1 < figure.bbox.width + 1
+        assert box.y0 > -1
+        assert box.y1 < figure.bbox.height + 1
+        assert not any(box.overlaps(other) for other in boxes[:n])
+    shown = heading.get_text()
+    assert shown == f"{name} end" or ("…" in shown and shown.endswith(" end") and shown[0] == name[0])
+    if len(name) < 300:
+        assert shown == f"{name} end"
+    assert not heading.get_parse_math()
+
+
+def test_letters_that_the_usual_font_lacks_are_looked_for_in_others(monkeypatch):
+    assert plot.comparison._families()[0] in mpl.rcParams["font.family"]
+    monkeypatch.setattr(plot.comparison, "WORLD", ("DejaVu Serif", "Nowhere Sans"))
+    assert plot.comparison._families() == [*mpl.rcParams["font.family"], "DejaVu Serif"]
 
 
 def test_a_grid_where_nothing_ran():
@@ -553,6 +682,42 @@ def test_feature_maps_of_every_kind(y, expected, most):
     ax = plot.feature_maps(y)
     assert_array_equal(tiles(ax)[:, :, 0], expected)
     assert ax.images[0].get_clim() == (-most, most)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4000, 3, 6), (3, 4000, 6), (2000, 2, 1), (1, 500, 1), (500, 1, 64), (1, 500, 64)]
+)
+def test_maps_that_are_very_tall_or_wide_are_more_than_lines(shape):
+    ax = plot.feature_maps(np.random.default_rng(0).standard_normal(shape))
+    ax.figure.draw_without_rendering()
+    boxes = [patch.get_window_extent() for patch in ax.patches]
+    assert len(boxes) == shape[2]
+    for box in boxes:
+        assert min(box.width, box.height) > 5
+        assert 1 / 7 < box.height / box.width < 7
+    assert_array_equal(tiles(ax).shape, shape)
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 6), (4, 5, 2), (3, 3), (200, 3, 9), (9, 9, 400)])
+def test_maps_of_no_finite_value_say_so(shape):
+    ax = plot.feature_maps(np.full(shape, math.nan))
+    said = [text.get_text() for text in ax.texts if text.get_text()[0] != "$"]
+    assert len(said) == len(ax.patches) == math.prod(shape[2:])
+    assert set(said) <= {"not finite", "×"}
+    if math.prod(shape) < 9999:
+        ax.figure.draw_without_rendering()
+        for text, box in zip([t for t in ax.texts if t.get_text() in said], ax.patches, strict=True):
+            inside, around = text.get_window_extent(), box.get_window_extent()
+            assert around.x0 - 1 < inside.x0 < inside.x1 < around.x1 + 1
+
+
+def test_one_map_of_no_finite_value_among_others():
+    y = np.ones((4, 5, 3))
+    y[:, :, 1] = math.inf
+    ax = plot.feature_maps(y)
+    assert [text.get_text() for text in ax.texts].count("not finite") == 1
+    row = plot.matrix_row(np.ones((2, 2, 2, 1)), (3, 3, 2), 0, 0, 1, groups=2)
+    assert "not finite" not in [text.get_text() for text in row.texts]
 
 
 # --- All of them -------------------------------------------------------------------------------------

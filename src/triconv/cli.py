@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
+import io
+import os
 import platform
 import sys
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv import __version__, arguments, filters
+from triconv import __version__, arguments, filters, terminal
 from triconv.api import conv2d
-from triconv.compare import COLUMNS, Comparison, compare, format_table
+from triconv.compare import (
+    COLUMNS,
+    Comparison,
+    compare,
+    format_sample,
+    format_table,
+    left_out,
+    predicted_seconds,
+)
+from triconv.forecast import Forecast, Run
+from triconv.problem import Problem, problem
 from triconv.runtime import cache, threads
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
 
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
-MATRIX_LIMIT = 1 << 30
+METHODS = ("direct", "im2col", "matrix")
+MATRIX_LIMIT = 1 << 30  # bytes of W
+CALL_LIMIT = 5.0  # seconds that a call may be predicted to take
+TIME_LIMIT = 1.0  # seconds after which a method is not called again
+REPEAT = 5
+REFERENCE = 0.3  # seconds that the errors of a comparison take, about
+CLOSED = 141  # how a shell reports that no one reads the output any more
 FIGURE = "compare.png"
 
 # Name: shape of x, shape of the weight, stride, padding, groups.
@@ -60,25 +78,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 1 where the methods disagree, 2 where the input cannot be used.
+        Exit code: 0; 1 where the methods disagree; 2 where the input cannot be used or the output not be
+        written; 130 where it was interrupted, and 141 where no one reads the output.
 
     Examples
     --------
     >>> main(["compare", "no-such-file.jpg"])
     2
     """
-    args = _parser().parse_args(argv)
-    try:
-        return int(args.run(args))
-    except (UsageError, MemoryError) as error:
-        return _complain(args.command, error, 2)
-    except KeyboardInterrupt:
-        return _complain(args.command, "interrupted", 130)
-
-
-def _complain(command: str, reason: object, code: int) -> int:
-    print(f"triconv {command}: {' '.join(str(reason).split())}", file=sys.stderr)
-    return code
+    command = "triconv"
+    with terminal.prepared():
+        try:
+            try:
+                args = _parser().parse_args(argv)
+                command += f" {args.command}"
+                return int(args.run(args))
+            finally:
+                terminal.flush()
+        except BrokenPipeError:
+            return CLOSED
+        except KeyboardInterrupt:
+            terminal.complain(f"{command}: interrupted")
+            return 130
+        except ModuleNotFoundError as error:
+            reason = f"needs {error.name}; python -m pip install 'triconv[plot]' brings it"
+        except (UsageError, MemoryError, terminal.UnwritableError) as error:
+            reason = str(error) or "there is not enough memory"
+        except Exception as error:  # of the system, or of another library's settings
+            reason = f"{type(error).__name__}: {error}"
+        terminal.complain(f"{command}: {reason}")
+        return 2
 
 
 def _parser() -> Parser:
@@ -93,6 +122,9 @@ def _parser() -> Parser:
         "agree, print what each cost, and draw a figure.",
     )
     command.add_argument("image", nargs="?", metavar="IMAGE", help="image file (default: a sample photo)")
+    command.add_argument(
+        "--page", type=_positive, metavar="N", help="of a file with several images, from 1 on (default: 1)"
+    )
     bank = command.add_mutually_exclusive_group()
     bank.add_argument("--filter", metavar="NAME", help=f"{', '.join(filters.NAMES)} (default: sobel)")
     bank.add_argument(
@@ -102,7 +134,7 @@ def _parser() -> Parser:
         "which sum over the channels",
     )
     command.add_argument(
-        "--stride", nargs="+", type=_stride, default=[1, 2, 3], metavar="S", help="strides (default: 1 2 3)"
+        "--stride", nargs="+", type=_positive, default=[1, 2, 3], metavar="S", help="strides (default: 1 2 3)"
     )
     command.add_argument(
         "--padding",
@@ -115,7 +147,7 @@ def _parser() -> Parser:
     command.add_argument("--dtype", choices=DTYPES, default="float32", metavar="D", help=", ".join(DTYPES))
     command.add_argument(
         "--output",
-        type=Path,
+        type=_folder,
         default=Path("triconv-compare"),
         metavar="DIR",
         help="folder (default: triconv-compare)",
@@ -135,8 +167,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _stride(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+def _positive(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
     return int(text)
 
@@ -144,97 +176,185 @@ def _stride(text: str) -> int:
 def _padding(text: str) -> int | str:
     if text in arguments.PADDING_WORDS:
         return text
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 18:
         words = ", ".join(arguments.PADDING_WORDS)
         raise argparse.ArgumentTypeError(f"expected a number or one of {words}, got {text!r}")
     return int(text)
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got ''")
+    return Path(text)
+
+
 # --- compare ----------------------------------------------------------------------------------------
 
 
-def _compare(args: argparse.Namespace) -> int:
-    try:
-        import matplotlib.cbook
-        import PIL  # noqa: F401
-        from rich.console import Console
-        from rich.progress import Progress
-    except ModuleNotFoundError as error:
-        raise UsageError(f"needs {error.name}; python -m pip install 'triconv[plot]' brings it") from None
-    from triconv.plot import comparison_figure
+class Grid(NamedTuple):
+    """What is compared: an image and a weight, at each stride and padding."""
 
-    path = args.image or matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    name = args.weights or args.filter or "sobel"
-    image = _read_image(path)
-    grid = list(dict.fromkeys(product(args.stride, args.padding)))
-    try:
-        bank = _read_weights(args.weights) if args.weights else filters.bank(name, image.shape[2])
-        weight, groups = filters.spread(bank, image.shape[2])
-        for stride, padding in grid:
-            where = f"stride {stride}, padding {padding}"
-            arguments.axes(where, image.shape[:2], weight.shape[1:3], stride, padding, 1)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    x: NDArray[Any]
+    weight: NDArray[Any]
+    groups: int
+    tasks: dict[tuple[int, int | str], Problem]
+
+
+def _compare(args: argparse.Namespace) -> int:
+    matplotlib = _matplotlib()
+    import PIL  # noqa: F401
+    import rich  # noqa: F401
+
+    from triconv import pictures
+
+    path = args.image
+    if path is None:
+        path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     dtype = np.dtype(args.dtype)
-    if not np.can_cast(weight.dtype, dtype, "same_kind"):
-        raise UsageError(f"weights of dtype {weight.dtype} need another --dtype than {dtype}")
-    weight, x = weight.astype(dtype), image.astype(dtype)
+    try:
+        picture = pictures.read(path, args.page, dtype)
+    except ValueError as error:
+        raise UsageError(f"cannot read the image {str(path)!r}: {error}") from None
+    grid = _grid(args, picture.pixels, dtype)
     _check_folder(args.output)
 
-    comparisons = {}
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        steps = bar.add_task("comparing", total=3 * len(grid))
-        for stride, padding in grid:
-            comparisons[stride, padding] = compare(
-                x,
-                weight,
-                stride=stride,
-                padding=padding,
-                groups=groups,
-                matrix_limit=MATRIX_LIMIT,
-                progress=lambda _: bar.advance(steps),
-            )
+    comparisons, y = _measure(grid)
     _print_table(("stride", "padding"), comparisons)
+    name = terminal.printable(Path(path).name)
+    print(f"image: {name}, {picture.said}")
+    for line in format_sample(*comparisons.values()):
+        print(line)
 
-    stride, padding = grid[0]
-    y = conv2d(x, weight, stride=stride, padding=padding, groups=groups)
     # Filters that see one channel each: their answers for all the channels make one map.
-    maps = np.moveaxis(y.reshape(*y.shape[:2], groups, -1), 3, 0)
-    size = " x ".join(map(str, image.shape))
-    title = f"{Path(path).name} ({size}), {name}, {dtype}"
+    maps = np.moveaxis(y.reshape(*y.shape[:2], grid.groups, -1), 3, 0)
+    rows, columns = (slice(*axis.border()) for axis in next(iter(grid.tasks.values())).axes)
+    size = " x ".join(map(str, grid.x.shape))
+    bank = args.filter or "sobel" if args.weights is None else terminal.printable(Path(args.weights).name)
+    title = f"{name} ({size}), {bank}, {dtype}"
+    keywords = {"title": title, "unit": picture.unit, "inner": (rows, columns)}
     target = args.output / FIGURE
+    png = _drawn(matplotlib, grid.x, list(maps), comparisons, **keywords)
     try:
-        comparison_figure(image, list(maps), comparisons, title=title).savefig(target, dpi=120)
+        target.write_bytes(png)
     except OSError as error:
         raise UsageError(f"cannot write {str(target)!r}: {error.strerror}") from None
     print(f"figure: {target}")
     return _check_agreement(comparisons)
 
 
-def _read_image(path: str) -> NDArray[np.float64]:
-    """``(H, W, 1)`` or ``(H, W, 3)``, from 0 to 1."""
-    import PIL
-    from PIL import Image, ImageOps
-
+def _matplotlib() -> Any:
+    """Matplotlib, whatever backend the environment asks for: a figure that goes into a file needs none."""
+    backend = os.environ.pop("MPLBACKEND", None)
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode == "F" or image.mode.startswith("I"):  # one channel of large numbers
-                pixels = np.asarray(image, np.float64)
-                pixels = pixels / (np.abs(pixels).max() or 1.0)
-            else:
-                gray = image.mode in ("1", "L", "LA", "La")
-                pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float64) / 255
-    except PIL.UnidentifiedImageError:
-        reason = "not an image of a known format"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:  # Pillow's readers raise many kinds for a damaged file
-        reason = str(error) or type(error).__name__
-    else:
-        return pixels.reshape(*pixels.shape[:2], -1)
-    raise UsageError(f"cannot read the image {str(path)!r}: {reason}")
+        import matplotlib.cbook
+        import matplotlib.figure
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise UsageError(f"matplotlib cannot be loaded: {error}") from None
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return matplotlib
+
+
+def _drawn(matplotlib: Any, *arguments: Any, **keywords: Any) -> bytes:
+    """The figure as a PNG, by matplotlib's own settings, whatever those of the user are."""
+    from triconv.plot import comparison_figure
+
+    defaults = {
+        name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")
+    }
+    png = io.BytesIO()
+    with matplotlib.rc_context(defaults):
+        comparison_figure(*arguments, **keywords).savefig(png, dpi=120, format="png")
+    return png.getvalue()
+
+
+def _grid(args: argparse.Namespace, x: NDArray[Any], dtype: np.dtype[Any]) -> Grid:
+    """The image, the weight and what to do with them, refused where they do not fit each other."""
+    channels = x.shape[2]
+    try:
+        if args.weights is None:
+            bank = filters.bank("sobel" if args.filter is None else args.filter, channels)
+        else:
+            bank = _read_weights(args.weights)
+        weight, groups = filters.spread(bank, channels)
+        tasks = {
+            (stride, padding): problem(
+                f"stride {stride}, padding {padding}",
+                x.shape,
+                weight.shape,
+                None,
+                dtype,
+                stride=stride,
+                padding=padding,
+                dilation=1,
+                groups=groups,
+                padding_mode="zeros",
+                layout="NHWC",
+            )
+            for stride, padding in product(args.stride, args.padding)
+        }
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not np.can_cast(weight.dtype, dtype, "same_kind"):
+        raise UsageError(f"weights of dtype {weight.dtype} need another --dtype than {dtype}")
+    return Grid(x, weight.astype(dtype), groups, tasks)
+
+
+def _measure(grid: Grid) -> tuple[dict[tuple[int, int | str], Comparison], NDArray[Any]]:
+    """The comparison at each point of the grid, and the output at the first."""
+    runs = [
+        Run(method, 0.0 if method in notes else predicted_seconds(task, method), REFERENCE * (not n))
+        for task in grid.tasks.values()
+        for notes in (left_out(task, METHODS, MATRIX_LIMIT, CALL_LIMIT),)
+        for n, method in enumerate(METHODS)
+    ]
+    first, task = next(iter(grid.tasks.items()))
+    runs.append(Run("direct", predicted_seconds(task, "direct")))  # the maps that are drawn
+    forecast = Forecast(runs, REPEAT, TIME_LIMIT)
+    with _bar(forecast):
+        comparisons = {
+            (stride, padding): compare(
+                grid.x,
+                grid.weight,
+                methods=METHODS,
+                stride=stride,
+                padding=padding,
+                groups=grid.groups,
+                repeat=REPEAT,
+                matrix_limit=MATRIX_LIMIT,
+                call_limit=CALL_LIMIT,
+                time_limit=TIME_LIMIT,
+                progress=lambda row: forecast.done(row.seconds),
+            )
+            for stride, padding in grid.tasks
+        }
+        y = conv2d(
+            grid.x, grid.weight, stride=first[0], padding=first[1], groups=grid.groups, method="direct"
+        )
+    return comparisons, y
+
+
+def _bar(forecast: Forecast) -> Any:
+    """A bar of the time that is over; it moves while nothing is reported, and is seen on a terminal alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress
+
+    class Bar(Progress):
+        def get_renderables(self) -> Any:
+            for task in self.tasks:
+                left = f"about {max(1, round(forecast.left()))} s left"
+                self.update(task.id, completed=forecast.share(), left=left)
+            return super().get_renderables()
+
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    columns: Any = ["comparing", BarColumn(), "{task.percentage:>3.0f}%", "{task.fields[left]}"]
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task("comparing", total=1.0, left="")
+    return bar
 
 
 def _read_weights(path: str) -> NDArray[Any]:
@@ -270,8 +390,17 @@ def _check_agreement(comparisons: Mapping[tuple[int, int | str], Comparison]) ->
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        return _complain("compare", f"the methods disagree: {wrong[0]}{more}", 1)
-    print("The methods agree with the definition to within rounding.")
+        terminal.complain(f"triconv compare: the methods disagree: {wrong[0]}{more}")
+        return 1
+    seen = [c for c in comparisons.values() if c.finite and any(row.ran for row in c)]
+    if not seen:
+        raise UsageError("no method ran, or no output is finite: there is nothing that could agree")
+    but = f", at {len(seen)} of {len(comparisons)} points; elsewhere no output is finite"
+    print(
+        "The methods agree with the definition to within rounding"
+        + but * (len(seen) < len(comparisons))
+        + "."
+    )
     return 0
 
 

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
 from triconv.methods import NAMES, matrix
-from triconv.plan import ConvPlan, plan
+from triconv.methods.common import threads_for
+from triconv.plan import ConvPlan, candidates, plan
 from triconv.problem import Problem, batch_channels_last, problem
-from triconv.runtime import memory
+from triconv.reference import Reference, error_bound, reference
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
 
@@ -24,6 +25,7 @@ __all__ = ["Comparison", "ComparisonRow", "compare"]
 
 # The last column holds the notes; it needs no name.
 COLUMNS = ("method", "time", "GFLOP/s", "workspace", "packed", "max error", "")
+CLOCK = 2.5e9  # cycles a second, about: only what a call is predicted to take hangs on it
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,12 @@ class Comparison:
         One a method.
     error_bound : float
         The largest error that rounding explains, for any of the methods and any order of summation.
+    outputs : int
+        Elements of the output.
+    measured : int
+        Those of them on which the errors were measured: all, or a sample where all would take long.
+    finite : int
+        Those of these on which the definition is a finite number.
 
     Examples
     --------
@@ -105,6 +113,9 @@ class Comparison:
 
     rows: tuple[ComparisonRow, ...]
     error_bound: float
+    outputs: int = 0
+    measured: int = 0
+    finite: int = 0
 
     @property
     def fastest(self) -> ComparisonRow:
@@ -134,7 +145,8 @@ class Comparison:
         raise KeyError(key)
 
     def __str__(self) -> str:
-        return format_table(COLUMNS, [row.cells() for row in self.rows])
+        table = format_table(COLUMNS, [row.cells() for row in self.rows])
+        return "\n".join([table, *format_sample(self)])
 
     __repr__ = __str__
 
@@ -143,7 +155,8 @@ class Comparison:
             return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
         body = "".join(line("td", row.cells()) for row in self.rows)
-        return f"<table><thead>{line('th', COLUMNS)}</thead><tbody>{body}</tbody></table>"
+        caption = "".join(f"<caption>{text}</caption>" for text in format_sample(self))
+        return f"<table>{caption}<thead>{line('th', COLUMNS)}</thead><tbody>{body}</tbody></table>"
 
 
 @np.errstate(all="ignore")
@@ -161,12 +174,15 @@ def compare(
     layout: str = "NHWC",
     repeat: int = 5,
     matrix_limit: int | None = None,
+    call_limit: float | None = None,
+    time_limit: float | None = None,
     progress: Callable[[ComparisonRow], object] | None = None,
 ) -> Comparison:
     """Run one convolution by several methods; time them, and check each against the definition.
 
     Each method runs through a plan of its own. Making the plan and one first call, which may compile, are not
-    timed. The error is taken against the definition's sum in plain NumPy, in double precision.
+    timed. The error is taken against the definition's sum in plain NumPy, in double precision; where that
+    would take long for all outputs, on a sample of them, always the same, half of it on the borders.
 
     Parameters
     ----------
@@ -187,6 +203,11 @@ def compare(
     matrix_limit : int, optional
         Bytes that W may take. Above it, as where W would not fit into memory, the method ``"matrix"`` is not
         run, and its row's ``note`` says how large W would be.
+    call_limit : float, optional
+        Seconds that a call may take. A method that is predicted to take longer, and longer than another, is
+        not run, and its row's ``note`` says so.
+    time_limit : float, optional
+        Seconds after which the timed calls of a method end, before there are ``repeat`` of them.
     progress : callable, optional
         Called with each row as it is ready.
 
@@ -236,110 +257,75 @@ def compare(
     task = problem(
         "compare", x.shape, weight.shape, None if bias is None else np.shape(bias), dtype, **keywords
     )
-    expected = _definition(task, x, weight, bias)
-    x = x.astype(dtype, copy=False)
+    expected = reference(task, x, weight, bias)
+    bound = error_bound(task, x, weight, bias)
+    with np.errstate(all="ignore"):
+        x = x.astype(dtype, copy=False)
+    notes = left_out(task, methods, matrix_limit, call_limit)
     rows = []
     for method in methods:
+        note = notes.get(method, "")
         try:
-            if method == "matrix" and matrix_limit is not None:
-                _check_matrix(task, matrix_limit)
-            made = plan(weight, x.shape, bias, method=method, dtype=dtype, **keywords)
+            if not note:
+                made = plan(weight, x.shape, bias, method=method, dtype=dtype, **keywords)
         except MemoryError as error:
-            row = ComparisonRow(method, math.nan, math.nan, 0, 0, math.nan, note=str(error))
+            note = str(error)
+        if note:
+            row = ComparisonRow(method, math.nan, math.nan, 0, 0, math.nan, note)
         else:
-            row = _measured(method, made, x, expected, task.layout, repeat)
+            row = _measured(method, made, x, expected, task.layout, repeat, time_limit)
+            del made  # W, before the next method takes memory
         rows.append(row)
         if progress is not None:
             progress(row)
-    return Comparison(tuple(rows), _error_bound(task, x, weight, bias))
+    finite = int(np.isfinite(expected.values).sum())
+    return Comparison(tuple(rows), bound, math.prod(task.y_shape), expected.values.size, finite)
 
 
-def _check_matrix(task: Problem, limit: int) -> None:
-    size = matrix.packed_bytes(task, matrix.schedule(task, machine()))
-    if size > limit:
-        raise MemoryError(f"not built: W would take {human(size)}, more than {human(limit)}")
+def predicted_seconds(task: Problem, method: str) -> float:
+    """What one call is predicted to take, roughly; for ``"matrix"`` with W's assembly."""
+    cycles = {name: cost.cycles for name, _, cost in candidates(task, machine())}
+    return cycles.get(method, min(cycles.values())) / CLOCK / threads_for(task.flops)
+
+
+def left_out(
+    task: Problem, methods: Sequence[str], matrix_limit: int | None, call_limit: float | None
+) -> dict[str, str]:
+    """Which of the methods do not run, and why."""
+    notes = {}
+    if "matrix" in methods and matrix_limit is not None:
+        size = matrix.packed_bytes(task, matrix.schedule(task, machine()))
+        if size > matrix_limit:
+            notes["matrix"] = f"not built: W would take {human(size)}, more than {human(matrix_limit)}"
+    seconds = {method: predicted_seconds(task, method) for method in methods if method not in notes}
+    for method, needed in seconds.items():
+        if call_limit is not None and needed > max(call_limit, min(seconds.values())):
+            notes[method] = (
+                f"not run: a call would take about {format_seconds(needed)}, "
+                f"more than {format_seconds(call_limit)}"
+            )
+    return notes
 
 
 def _measured(
-    method: str, made: ConvPlan, x: NDArray[Any], expected: NDArray[Any], layout: str, repeat: int
+    method: str,
+    made: ConvPlan,
+    x: NDArray[Any],
+    expected: Reference,
+    layout: str,
+    repeat: int,
+    time_limit: float | None,
 ) -> ComparisonRow:
     y = made(x)
-    times = []
-    for _ in range(repeat):
+    times: list[float] = []
+    while len(times) < repeat and not (times and time_limit is not None and sum(times) >= time_limit):
         start = time.perf_counter()
         made(x, out=y)
         times.append(time.perf_counter() - start)
     seconds = float(np.median(times))
     gflops = made.flops / seconds / 1e9
-    error = _largest_difference(batch_channels_last(y, layout), expected)
+    error = expected.error(batch_channels_last(y, layout))
     return ComparisonRow(method, seconds, gflops, made.workspace_bytes, made.packed_bytes, error)
-
-
-# --- the definition ---------------------------------------------------------------------------------
-
-
-def _definition(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any) -> NDArray[Any]:
-    """The direct form, tap by tap in double precision, by NumPy alone: ``(N, H_out, W_out, C_out)``."""
-    geometry = task.geometry
-    precise = np.result_type(task.dtype, np.float64)
-    # The image and its padded copy; the sum, a product that is added to it, and what is measured.
-    elements = task.batch * (math.prod(geometry.padded_shape) + 3 * math.prod(geometry.output_shape))
-    size = (x.size + elements + weight.size) * precise.itemsize
-    memory.require("compare", size, f"the definition's output of shape {task.y_shape} in {precise}")
-    weight = task.filters(weight).astype(precise, copy=False)
-    x = batch_channels_last(x, task.layout).astype(precise, copy=False)
-    x_pad = np.pad(x, ((0, 0), *geometry.pads, (0, 0)), mode=arguments.NUMPY_MODES[task.mode])
-    (h_out, w_out, c_out), (s_h, s_w), (d_h, d_w) = geometry.output_shape, geometry.stride, geometry.dilation
-    y = np.zeros((len(x), h_out, w_out, c_out), precise)
-    if bias is not None:
-        y += np.asarray(bias, precise)
-    filters, channels = c_out // geometry.groups, geometry.group_channels
-    for group in range(geometry.groups):
-        m = slice(group * filters, (group + 1) * filters)
-        c = slice(group * channels, (group + 1) * channels)
-        for u, v in np.ndindex(geometry.kernel_size):
-            rows = slice(u * d_h, u * d_h + (h_out - 1) * s_h + 1, s_h)
-            columns = slice(v * d_w, v * d_w + (w_out - 1) * s_w + 1, s_w)
-            y[..., m] += x_pad[:, rows, columns, c] @ weight[m, u, v].T
-    return y
-
-
-def _largest_difference(y: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Largest absolute difference; equal infinities, and NaN in the same place, are none."""
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(y - expected)
-    difference[(y == expected) | (np.isnan(y) & np.isnan(expected))] = 0.0
-    return float(difference.max(initial=0.0))
-
-
-def _error_bound(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any) -> float:
-    """``n u / (1 - n u)`` times the largest sum of absolute values that an output can have.
-
-    Beside the method's own rounding this counts that of the double precision reference, that of a half
-    precision result, and underflow.
-    """
-    geometry, complex_valued = task.geometry, task.dtype.kind == "c"
-    filters = _magnitudes(weight).reshape(geometry.out_channels, -1)
-    largest = _magnitudes(x).max(initial=0.0) * filters.sum(axis=1).max()
-    if bias is not None:
-        largest += _magnitudes(bias).max()
-    terms = (geometry.patch_size + 1) * (2 if complex_valued else 1)
-    relative = _gamma(terms, task.dtype) + _gamma(terms, np.dtype(np.float64))
-    if task.result != task.dtype:
-        relative += float(np.finfo(task.result).eps)
-    parts = math.sqrt(2) if complex_valued else 1.0
-    return float(parts * (relative * largest + terms * np.finfo(task.result).smallest_subnormal))
-
-
-def _magnitudes(values: Any) -> NDArray[np.float64]:
-    """Absolute values; what is not finite counts for nothing, its error is judged exactly."""
-    sizes = np.abs(np.asarray(values, np.result_type(values, np.float64)))
-    return np.where(np.isfinite(sizes), sizes, 0.0)
-
-
-def _gamma(terms: int, dtype: np.dtype[Any]) -> float:
-    share = terms * float(np.finfo(dtype).eps) / 2
-    return share / (1 - share) if share < 1 else math.inf
 
 
 # --- text -------------------------------------------------------------------------------------------
@@ -354,6 +340,12 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         middle = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False)]
         lines.append("  ".join([first.ljust(widths[0]), *middle, last]).rstrip())
     return "\n".join(lines)
+
+
+def format_sample(*comparisons: Comparison) -> list[str]:
+    """A line on how many outputs the errors were measured on; none where these were all."""
+    outputs, measured = (sum(getattr(c, name) for c in comparisons) for name in ("outputs", "measured"))
+    return [f"max error: over a sample, {measured:,} of {outputs:,} outputs"] if measured < outputs else []
 
 
 def format_seconds(seconds: float) -> str:

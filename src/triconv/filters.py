@@ -103,10 +103,34 @@ def spread(weight: ArrayLike, channels: int) -> tuple[NDArray[np.generic], int]:
         weight = weight[np.newaxis, :, :, np.newaxis]
     if weight.ndim != 4 or weight.shape[3] not in (1, channels) or 0 in weight.shape:
         shapes = "(k_h, k_w), (n, k_h, k_w, 1)" + (f" or (n, k_h, k_w, {channels})" if channels > 1 else "")
-        raise ValueError(f"weights: expected the shape {shapes} for {channels} channels, got {weight.shape}")
+        raise ValueError(
+            f"weights: expected the shape {shapes} for {channels} channels, got {weight.shape}"
+            f"{_other_order(weight.shape, channels)}"
+        )
     if weight.shape[3] == channels:
         return weight, 1
     return np.tile(weight, (channels, 1, 1, 1)), channels
+
+
+ORDERS = {
+    "PyTorch's order, (C_out, C_in, k_h, k_w)": (0, 2, 3, 1),
+    "Keras' order, (k_h, k_w, C_in, C_out)": (3, 0, 1, 2),
+}
+
+
+def _other_order(shape: tuple[int, ...], channels: int) -> str:
+    """What to do if the weights are in the order of another library, where that is likely."""
+    if len(shape) != 4 or 0 in shape:
+        return ""
+    likely: dict[tuple[bool, bool], list[str]] = {}
+    for name, axes in ORDERS.items():
+        _, k_h, k_w, depth = (shape[axis] for axis in axes)
+        if depth in (1, channels):
+            likely.setdefault((k_h == k_w, depth == channels), []).append(
+                f"; if that is {name}, give weight.transpose{axes}"
+            )
+    best = likely[max(likely)] if likely else []
+    return best[0] if len(best) == 1 else ""
 
 
 def _gaussian(size: int) -> NDArray[np.float64]:

@@ -38,6 +38,13 @@ SHADE = (0.5, 0.5, 0.5, 0.35)
 WIDTH, HIGHEST = 6.4, 5.6  # inches of a new figure
 LARGEST, SMALLEST = 11.0, 6.0  # points of a value in its cell; what does not fit is left out
 LABEL = 9.0  # points of the name of an image
+LONGEST = 6.0  # how many times as wide as high, or as high as wide, an image is drawn at most
+
+
+def pixel_height(height: int, width: int, longest: float = LONGEST) -> float:
+    """How many times as high as wide a pixel is drawn: 1, unless the image would be a line."""
+    ratio = height / width
+    return min(max(ratio, 1 / longest), longest) / ratio
 
 
 def axes_or_new(where: str, ax: Any, columns: float, rows: float, least: float = 1.8) -> Axes:
@@ -198,27 +205,31 @@ def bare(ax: Axes, columns: float, rows: float) -> None:
     ax.spines[:].set_visible(False)
 
 
-def mosaic(where: str, ax: Any, maps: NDArray[Any], name: str, columns: int | None = None) -> Axes:
+def mosaic(
+    where: str, ax: Any, maps: NDArray[Any], name: str, columns: int | None = None, empty: str = ""
+) -> Axes:
     """Draw ``(H, W, n)`` as images side by side, zero at the middle of the colours, masked values left out.
 
-    Above each stands ``name`` and its number, where there is room.
+    Above each stands ``name`` and its number, where there is room; in one without values stands ``empty``.
     """
     maps = np.ma.filled(np.ma.asarray(magnitudes(maps), np.float64), np.nan)
     maps = np.where(np.isfinite(maps), maps, np.nan)
     height, width, count = maps.shape
+    aspect = pixel_height(height, width)
+    tall = height * aspect  # in widths of a pixel
     if columns is None:  # together a little wider than high
-        columns = count if count <= 4 else max(1, round(np.sqrt(1.6 * count * height / width)))
+        columns = count if count <= 4 else max(1, round(np.sqrt(1.6 * count * tall / width)))
     columns = min(columns, count)
     rows = -(-count // columns)
     between = max(1, width // 16)
     across = columns * (width + between) - between
     line = 1.6 * LABEL  # points above each image for its name
-    ax = axes_or_new(where, ax, 1.15 * across, rows * (height + line / 72 / WIDTH * 1.15 * across))
+    ax = axes_or_new(where, ax, 1.15 * across, rows * (tall + line / 72 / WIDTH * 1.15 * across))
     wide, high = cell_sides(ax, across, rows)
-    cell = 0.8 * min(wide, (high - line) / height)  # the scale of colours takes its part
+    cell = 0.8 * min(wide, (high - line) / tall)  # the scale of colours takes its part
     label = text_points([f"{name}={count}"], width * cell, 1.3 * LABEL)
-    room = line / cell if label else 0.0
-    pitch = height + max(between, int(np.ceil(room)))
+    room = line / (cell * aspect) if label else 0.0
+    pitch = height + int(np.ceil(max(between / aspect, room)))
     down = rows * pitch - (pitch - height)
     whole = np.full((down, across), np.nan)
     corners = [(n % columns * (width + between), n // columns * pitch) for n in range(count)]
@@ -231,7 +242,9 @@ def mosaic(where: str, ax: Any, maps: NDArray[Any], name: str, columns: int | No
     ax.figure.colorbar(image, ax=ax)
     bare(ax, across, down)
     ax.set_ylim(down - 0.4, -0.6 - room)
-    points = text_points(format_values(shown), 0.95 * cell, cell)
+    ax.set_aspect(aspect)
+    points = text_points(format_values(shown), 0.95 * cell, cell * aspect)
+    blank = text_points([empty], width * cell, tall * cell) if empty else 0.0
     for n, (x, y) in enumerate(corners):
         corner = x - 0.5, y - 0.5
         outline(ax, corner, width, height, linewidth=0.6)
@@ -239,8 +252,11 @@ def mosaic(where: str, ax: Any, maps: NDArray[Any], name: str, columns: int | No
             ax.annotate(
                 f"${name}={n}$", corner, (0, 3), textcoords="offset points", va="bottom", fontsize=label
             )
-        if points:
-            one = maps[:, :, n]
+        one = maps[:, :, n]
+        if np.isnan(one).all() and empty:
+            middle = corner[0] + width / 2, corner[1] + height / 2
+            ax.text(*middle, empty if blank else "×", ha="center", va="center", fontsize=blank or LABEL)
+        elif points:
             texts = [text.replace("nan", "") for text in format_values(one)]
             write(ax, texts, image.to_rgba(one), points, corner)
     return ax

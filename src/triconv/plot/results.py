@@ -62,7 +62,7 @@ def heat_map(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['0', 'same']
     """
-    from matplotlib.colors import to_rgba
+    from matplotlib.colors import LogNorm, to_rgba
 
     where = "plot.heat_map"
     if not isinstance(comparisons, Mapping):
@@ -109,7 +109,9 @@ def heat_map(
 
     ax = drawing.axes_or_new(where, ax, 2 * shape[1], shape[0])
     if method:
-        image = ax.imshow(seconds, cmap=drawing.SIZES, norm="log", aspect="auto")
+        ran = seconds[np.isfinite(seconds)]
+        norm = LogNorm(ran.min(), ran.max()) if ran.size else None
+        image = ax.imshow(seconds, cmap=drawing.SIZES, norm=norm, aspect="auto")
         faces = image.to_rgba(seconds)
         ax.set_title(f"time of a call, {method}")
     else:
@@ -228,7 +230,8 @@ def feature_maps(
     ----------
     y : array_like
         One sample, ``(H_out, W_out, C_out)``; in the layout ``"NCHW"`` ``(C_out, H_out, W_out)``; or
-        ``(H_out, W_out)``. Of complex values the magnitude is drawn; what is not finite is left out.
+        ``(H_out, W_out)``. Of complex values the magnitude is drawn; what is not finite is left out. Pixels
+        of maps that would be a line, so high or so wide are they, are drawn wider or higher.
     layout : {"NHWC", "NCHW"}
         As in `conv2d`.
     columns : int, optional
@@ -262,7 +265,7 @@ def feature_maps(
     _, shape = image_shape(where, "y", y.shape, layout, batched=False)
     if not min(shape):
         raise ValueError(f"{where}: y expects no empty axis, got shape {y.shape}")
-    ax = drawing.mosaic(where, ax, batch_channels_last(y, layout)[0], "m", columns)
+    ax = drawing.mosaic(where, ax, batch_channels_last(y, layout)[0], "m", columns, "not finite")
     ax.set_title("$Y[i, j, m]$")
     ax.set_xlabel("$j$")
     ax.set_ylabel("$i$")
