@@ -42,7 +42,6 @@ for method, problem in {calls!r}:
     return run(code, timeout, TRICONV_CACHE_DIR=str(folder)) == ["True"] * len(calls)
 
 
-@pytest.mark.slow
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """A cache folder that a process for each call has written to."""
@@ -52,6 +51,7 @@ def filled(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_kernels_of_several_processes_work_in_one(filled):
     """Each process numbers its functions from one, so symbols of kernels compiled apart could be the same."""
     files = set(filled.iterdir())
@@ -245,7 +245,6 @@ def test_a_process_killed_at_any_step_of_a_write(third, folder, step, draft):
     assert state(folder) == kept
 
 
-@pytest.mark.slow
 def test_abandoned_drafts_are_deleted(third, folder):
     young, old = folder / f"young{cache.DRAFT}", folder / f"old{cache.DRAFT}"
     for draft in (young, old):
@@ -256,6 +255,7 @@ def test_abandoned_drafts_are_deleted(third, folder):
     assert not old.exists()
 
 
+@pytest.mark.slow
 def test_what_several_threads_run_is_kept_too(tmp_path):
     code = "import numpy as np, triconv; print(triconv.conv2d(np.ones((512, 512)), np.ones((3, 3))).sum())"
     environment = {"NUMBA_NUM_THREADS": "2", "TRICONV_CACHE_DIR": str(tmp_path)}
@@ -302,7 +302,6 @@ Emitter.multiply_add = lambda self, a, b, c: _once(self, a, b, _once(self, a, b,
 """
 
 
-@pytest.mark.slow
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """A copy of the package, and the code that has a process use it."""
@@ -312,6 +311,7 @@ def copied(tmp_path, monkeypatch):
     return package, f"import sys; sys.path.insert(0, {str(package.parent)!r})"
 
 
+@pytest.mark.slow
 def test_changed_sources_are_compiled_anew(copied, folder):
     """Also where what changed is in another file than the kernel, and inside what it calls."""
     package, use = copied

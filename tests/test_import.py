@@ -1,8 +1,10 @@
 """What importing the package does, and what it must not do; each in a process of its own."""
 
 import sys
+import warnings
 from pathlib import Path
 
+import pytest
 from processes import run
 
 import triconv
@@ -115,3 +117,14 @@ except AttributeError as error:
 
 def test_typed():
     assert (Path(triconv.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("kind", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
+def test_what_is_to_change_is_an_error_where_the_package_runs_into_it(kind):
+    """And nowhere else; other warnings are errors everywhere. So the settings of these tests say."""
+    for module in ("numpy", "matplotlib.figure", __name__):
+        warnings.warn_explicit("will change", kind, "file.py", 1, module)
+    with pytest.raises(kind):
+        warnings.warn_explicit("will change", kind, "file.py", 1, "triconv.api")
+    with pytest.raises(UserWarning):
+        warnings.warn_explicit("odd", UserWarning, "file.py", 1, "numpy")
