@@ -198,6 +198,21 @@ def test_a_matrix_that_does_not_fit_is_a_row_too(monkeypatch):
     assert row.note == str(refused.value)
 
 
+def test_a_call_that_does_not_fit_is_a_row_too(monkeypatch):
+    kind = type(triconv.plan(np.ones((3, 3)), (9, 9)))
+    real = kind.__call__
+
+    def call(self, x, out=None):
+        if self.method == "im2col":
+            raise MemoryError
+        return real(self, x, out)
+
+    monkeypatch.setattr(kind, "__call__", call)
+    result = compare(np.ones((9, 9)), np.ones((3, 3)), repeat=1)
+    assert [row.ran for row in result] == [True, False, True]
+    assert result["im2col"].note == "there is not enough memory"
+
+
 # --- what is refused ---------------------------------------------------------------------------------
 
 
@@ -211,6 +226,14 @@ def test_a_matrix_that_does_not_fit_is_a_row_too(monkeypatch):
             ValueError,
             "compare: methods expects one of 'auto', 'direct', 'im2col', 'matrix', got 'fft'",
         ),
+        ({"time_limit": "1"}, TypeError, "compare: time_limit expects a number of seconds, got '1'"),
+        ({"call_limit": True}, TypeError, "compare: call_limit expects a number of seconds, got True"),
+        (
+            {"call_limit": math.nan},
+            ValueError,
+            "compare: call_limit expects a number of seconds of at least 0, got nan",
+        ),
+        ({"methods": "direct"}, TypeError, "compare: methods expects a sequence of str, got 'direct'"),
         ({"stride": 0}, ValueError, "compare: stride expects at least 1, got 0"),
         (
             {"layout": "NCHW"},

@@ -118,6 +118,19 @@ def test_colour_of_eight_bits_in_the_same_formats():
         same(name, SHALLOW / 255, "12 x 17 x 3, uint8, divided by 255")
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "webp", "tga", "sgi", "pcx", "ico", "gif", "jp2", "dds"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_formats_of_pillow(suffix, mode):
+    stored = Image.fromarray(np.tile(SHALLOW[:1, :1], (16, 16, 1))).convert(mode)
+    try:
+        stored.save(f"a.{suffix}")
+    except (OSError, ValueError):
+        pytest.skip("cannot be written")
+    with Image.open(f"a.{suffix}") as file:
+        expected = np.asarray(file.convert("L" if file.mode == "L" else "RGB")).reshape(16, 16, -1) / 255
+    assert_array_equal(values(f"a.{suffix}"), expected)
+
+
 def test_grey_of_sixteen_bits():
     grey = DEEP[:, :, 0] // 16
     Path("a.png").write_bytes(imagecodecs.png_encode(grey))

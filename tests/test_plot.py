@@ -228,7 +228,7 @@ def test_texts_lie_inside_the_figure_and_apart(name, shape):
     grid = {
         (stride, padding): comparison({"direct": 1e-3, "im2col": math.nan, "matrix": math.nan})
         for stride in range(1, 20)
-        for padding in (0, "same_lower", "full", 1000, 1001, 1002)
+        for padding in (0, "same_lower", "full", 1000, 1001, 1002, 1003)
     }
     one = np.broadcast_to(np.float32(1), shape)
     figure = draw(one, [one] * 40, grid, title=f"{name} end", unit=1.0)

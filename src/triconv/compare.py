@@ -6,7 +6,7 @@ import html
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from triconv.methods.common import threads_for
 from triconv.plan import ConvPlan, candidates, plan
 from triconv.problem import Problem, batch_channels_last, problem
 from triconv.reference import Reference, error_bound, reference
+from triconv.runtime import memory
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
 
@@ -219,7 +220,7 @@ def compare(
     Raises
     ------
     ValueError
-        For shapes, values and names that `conv2d` refuses, and a ``repeat`` below 1.
+        For shapes, values and names that `conv2d` refuses, a ``repeat`` below 1, and limits below 0.
     TypeError
         For dtypes and types that `conv2d` refuses.
 
@@ -242,6 +243,8 @@ def compare(
     weight = arguments.array("compare", "weight", weight)
     bias = arguments.bias_array("compare", bias)
     repeat = arguments.integer("compare", "repeat", repeat, 1)
+    call_limit = _seconds("call_limit", call_limit)
+    time_limit = _seconds("time_limit", time_limit)
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         raise TypeError(f"compare: methods expects a sequence of str, got {arguments.describe(methods)}")
     methods = [arguments.choice("compare", "methods", method, NAMES) for method in methods]
@@ -257,6 +260,8 @@ def compare(
     task = problem(
         "compare", x.shape, weight.shape, None if bias is None else np.shape(bias), dtype, **keywords
     )
+    size = math.prod(task.y_shape) * task.result.itemsize
+    memory.require("compare", size, f"the output of shape {task.y_shape} ({task.result})")
     expected = reference(task, x, weight, bias)
     bound = error_bound(task, x, weight, bias)
     with np.errstate(all="ignore"):
@@ -264,22 +269,29 @@ def compare(
     notes = left_out(task, methods, matrix_limit, call_limit)
     rows = []
     for method in methods:
-        note = notes.get(method, "")
-        try:
-            if not note:
+        row = ComparisonRow(method, math.nan, math.nan, 0, 0, math.nan, notes.get(method, ""))
+        if row.note == "":
+            try:
                 made = plan(weight, x.shape, bias, method=method, dtype=dtype, **keywords)
-        except MemoryError as error:
-            note = str(error)
-        if note:
-            row = ComparisonRow(method, math.nan, math.nan, 0, 0, math.nan, note)
-        else:
-            row = _measured(method, made, x, expected, task.layout, repeat, time_limit)
-            del made  # W, before the next method takes memory
+                row = _measured(method, made, x, expected, task.layout, repeat, time_limit)
+                del made  # W, before the next method takes memory
+            except MemoryError as error:
+                row = replace(row, note=str(error) or "there is not enough memory")
         rows.append(row)
         if progress is not None:
             progress(row)
     finite = int(np.isfinite(expected.values).sum())
     return Comparison(tuple(rows), bound, math.prod(task.y_shape), expected.values.size, finite)
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"compare: {name} expects a number of seconds, got {arguments.describe(value)}")
+    if not value >= 0:
+        raise ValueError(f"compare: {name} expects a number of seconds of at least 0, got {value}")
+    return float(value)
 
 
 def predicted_seconds(task: Problem, method: str) -> float:

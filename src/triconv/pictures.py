@@ -296,9 +296,7 @@ def _samples(file: Any, path: str) -> tuple[NDArray[Any], str]:
         raise ValueError("FITS is not read, as its numbers would lose their scale; save them as .npy")
     deep = _deep(file, path) if mode[0] in "LR" else None
     if deep is None and mode[0] not in "FI":
-        if mode in ("La", "RGBa"):
-            return np.asarray(file), MULTIPLIED
-        clear = mode in ("LA", "PA", "RGBA") or key is not None
+        clear = mode in ("LA", "La", "PA", "RGBA", "RGBa") or key is not None
         clear = clear or (mode == "P" and file.palette.mode.endswith("A"))
         target = ("L" if mode in GREY else "RGB") + "A" * clear
         return np.asarray(file.convert(target)), STRAIGHT * clear
@@ -314,7 +312,7 @@ def _samples(file: Any, path: str) -> tuple[NDArray[Any], str]:
 
 def _deep(file: Any, path: str) -> NDArray[Any] | None:
     """Colours of more than 8 bits, of which Pillow would drop the rest; None where there are no more."""
-    codec, _, offset, arguments = file.tile[0]
+    codec, _, offset, arguments = file.tile[0] if file.tile else ("", None, 0, (0,))
     if not path or (file.format == "PNG" and ";16" not in str(arguments)):
         return None
     if file.format == "PPM" and file.mode == "RGB" and codec.startswith("ppm") and arguments[-1] > 255:
