@@ -454,7 +454,7 @@ import numpy as np, oracle
 from strategies import EDGE_PROBLEMS, SIZES
 from triconv import col2im, conv2d_input_grad, conv_matrix, im2col
 from triconv.adjoint import folding
-from triconv.kernels import fold, loops
+from triconv.kernels import fold
 from triconv.problem import problem as checked
 
 names = ["dilation and stride", "depthwise", "asymmetric padding", "circular wider than the input",
@@ -479,7 +479,8 @@ for each in [*(EDGE_PROBLEMS[name] for name in names), SIZES["small"]]:
         )
 
 table, data, y = np.array([0, 1]), np.ones(1), np.zeros(1)
-record = loops.record(channels=1, out_height=1, out_width=1, tasks=1)
+image = {"channels": 1, "sample": 0, "channel": 0, "step": (0, 0)}
+record = fold.RECORD(image=image, places={"sample": 0, "channel": 0, "size": (1, 1)}, tasks=1)
 add = fold.kernel("float64")
 add(1, data, table, np.array([0]), table, np.array([0]), y, record)
 print(y[0])

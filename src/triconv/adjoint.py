@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from triconv import definition
 from triconv.axis import Axis, Phase
 from triconv.geometry import ConvGeometry
-from triconv.kernels import fold, loops
-from triconv.methods import METHODS, common, matrix
+from triconv.kernels import fold
+from triconv.methods import METHODS, common, matrix, numbers
 from triconv.plan import prepare
 from triconv.problem import Place, Problem, Taps, in_layout
 from triconv.runtime import memory
@@ -250,17 +250,9 @@ def folding(
     The flat array that it takes has ``sample`` elements between samples and ``channel`` between channels.
     """
     g = problem.geometry
-    x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
-    record = loops.record(
-        channels=g.in_channels,
-        out_height=g.input_shape[0],
-        out_width=g.input_shape[1],
-        x_sample=sample,
-        data_channel=channel,
-        y_sample=x_sample,
-        y_row=x_row,
-        y_pixel=x_column,
-        y_filter=x_channel,
+    record = fold.RECORD(
+        image=numbers.image(problem),
+        places={"sample": sample, "channel": channel, "size": g.input_shape[:2]},
         tasks=problem.batch * g.input_shape[0],
     )
     kernel = fold.kernel(problem.dtype.name)

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
 from triconv.kernels import im2col as patch_kernels
-from triconv.kernels import loops
-from triconv.methods import NAMES, common, matrix
+from triconv.methods import NAMES, common, matrix, numbers
 from triconv.plan import Prepared, prepare
 from triconv.problem import Shape, check_weight, image_shape, problem, unfiltered
 from triconv.runtime import memory
@@ -268,8 +267,23 @@ def im2col(
     y = np.empty(shape, made.dtype)
     if made.batch:
         pieces = -(-pixels // PIXELS)
-        record = loops.record(
-            **common.sizes(made, 1, 1), pixels=PIXELS, pieces=pieces, tasks=made.batch * pieces
+        record = patch_kernels.MATRIX(
+            image=numbers.image(made),
+            inside=numbers.inside(made),
+            output=numbers.output(made),
+            window=numbers.window(made),
+            groups=numbers.groups(made, 1),
+            patches={"count": PIXELS, "line": pixels, "row": g.patch_size},
+            data={"pixel": g.patch_size, "group": 0},
+            work={
+                "batch": made.batch,
+                "pieces": pieces,
+                "chunk": 1,
+                "chunks": 1,
+                "share": 0,
+                "clears": False,
+            },
+            tasks=made.batch * pieces,
         )
         flat = common.contiguous(where, "x", image, made.dtype).reshape(-1)
         kernel = patch_kernels.matrix(made.dtype.name)

@@ -6,71 +6,101 @@ import functools
 
 import numpy as np
 
-from triconv.kernels import loops, multiply, pack
+from triconv.kernels import multiply, pack
 from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.records import (
+    BAND,
+    COPY,
+    DATA,
+    GROUPS,
+    IMAGE,
+    INSIDE,
+    OUTPUT,
+    PACKED,
+    SUM,
+    WINDOW,
+    WORK,
+    Record,
+)
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
+RECORD = Record(
+    IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PACKED, COPY, BAND, DATA, SUM, WORK, "tasks"
+)  # fmt: skip
+
 
 @functools.cache
 def kernel(orientation: str, tile: Tile) -> Kernel:
-    """Loops over samples, bands of output rows and chunks of filters, which share a band."""
+    """Loops over samples, bands of output rows and chunks of filters, which share a band.
+
+    A row of the output where the middle is read in place::
+
+        |<- edge ->|<------- middle ------->|<- the rest ->|
+          copied     read where it lies       copied
+
+    Bands that reach into the padding above or below are copied whole.
+    """
     product = getattr(multiply, orientation)(tile)
     band = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
 
     def direct(
         worker, x, rows, columns, places, offsets, steps, weight, bias,
-        y, data, loops, counters, workers,
+        y, data, record, counters, workers,
     ):  # fmt: skip
-        p = loops[0]
-        blocks = p.groups * p.group_blocks
-        start = worker * p.share + -address(data, 0) % ALIGNED // size
-        if p.clears:
+        p = record[0]
+        blocks = p.groups.count * p.packed.blocks
+        start = worker * p.work.share + -address(data, 0) % ALIGNED // size
+        if p.work.clears:
             # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.share * size)
+            clear(address(data, start), p.work.share * size)
+        reach = (p.window.size[0] - 1) * p.window.dilation[0] + 1
+        reach_across = (p.window.size[1] - 1) * p.window.dilation[1] + 1
         held = -1
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
             # Either a band serves all filters before the next one, or filters all bands.
-            if p.band_stays:
-                block, chunk = divmod(task, p.chunks)
+            if p.band.stays:
+                block, chunk = divmod(task, p.work.chunks)
             else:
-                chunk, block = divmod(task, p.batch * p.pieces)
-            n, piece = divmod(block, p.pieces)
-            first = chunk * p.chunk
-            last = min(first + p.chunk, blocks)
-            line = piece * p.rows
-            lines = min(p.rows, p.out_height - line)
-            at = p.y_start + n * p.y_sample + line * p.y_row
-            top = line * p.stride_height
-            reach = (p.kernel_height - 1) * p.dilation_height + 1
-            height = (lines - 1) * p.stride_height + reach
+                chunk, block = divmod(task, p.work.batch * p.work.pieces)
+            n, piece = divmod(block, p.work.pieces)
+            first = chunk * p.work.chunk
+            last = min(first + p.work.chunk, blocks)
+            line = piece * p.band.rows
+            lines = min(p.band.rows, p.output.size[0] - line)
+            at = p.output.start + n * p.output.sample + line * p.output.step[0]
+            top = line * p.window.stride[0]
+            height = (lines - 1) * p.window.stride[0] + reach
             # Tiles of rows read all of their rows, also where fewer are asked for.
-            bottom = top + ((p.rows if p.edge > 0 else lines) - 1) * p.stride_height + reach
-            inside = p.middle > 0 and top >= p.inside_top and bottom <= p.inside_bottom
-            # The middle is read where it lies; the sides, and all of a band at an end, with their border.
+            bottom = top + ((p.band.rows if p.band.edge > 0 else lines) - 1) * p.window.stride[0] + reach
+            inside = p.band.middle > 0 and top >= p.inside.first[0] and bottom <= p.inside.last[0]
             low = 0
-            while low < p.out_width:
-                high = p.out_width
-                if inside and low < p.edge:
-                    high = p.edge
-                elif inside and low < p.edge + p.middle:
-                    high = p.edge + p.middle
-                left = low * p.stride_width
-                if inside and p.edge <= low < p.edge + p.middle:
-                    place = (top - p.inside_top) * p.x_row + (left - p.inside_first) * p.x_column
-                    begin, row = address(x, n * p.x_sample + place), p.x_row
-                    depth = p.group_channels * p.x_channel
+            while low < p.output.size[1]:
+                high = p.output.size[1]
+                if inside and low < p.band.edge:
+                    high = p.band.edge
+                elif inside and low < p.band.edge + p.band.middle:
+                    high = p.band.edge + p.band.middle
+                left = low * p.window.stride[1]
+                if inside and p.band.edge <= low < p.band.edge + p.band.middle:
+                    place = (top - p.inside.first[0]) * p.image.step[0]
+                    place += (left - p.inside.first[1]) * p.image.step[1]
+                    begin, row = address(x, n * p.image.sample + place), p.image.step[0]
+                    depth = p.groups.channels * p.image.channel
                 else:
-                    right = (high - 1) * p.stride_width + (p.kernel_width - 1) * p.dilation_width + 1
-                    if held != block or p.edge > 0:
-                        sample = n * p.x_sample
-                        band(data, start, x, sample, rows, columns, places, top, height, left, right, p)
+                    right = (high - 1) * p.window.stride[1] + reach_across
+                    if held != block or p.band.edge > 0:
+                        sample = n * p.image.sample
+                        band(
+                            data, start, x, sample, rows, columns, places, top, height, left, right,
+                            p.image, p.inside, p.copy,
+                        )  # fmt: skip
                     held = block
-                    begin, row, depth = address(data, start), p.data_row, p.data_group
-                to, length = at + low * p.y_pixel, high - low
+                    begin, row, depth = address(data, start), p.copy.row, p.data.group
+                to, length = at + low * p.output.step[1], high - low
                 product(begin, row, depth, offsets, lines, length, steps, weight, bias, y, to, first, last, p)
                 low = high
             task = take(counters, worker, workers, p.tasks)
@@ -81,5 +111,5 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         f"direct_{orientation}_{tile}",
         direct,
         reads(dtype),
-        *(int64s, int64s, int64s, int64s, int64s, out, out, out, out, loops.TYPE),
+        *(int64s, int64s, int64s, int64s, int64s, out, out, out, out, RECORD.type),
     )

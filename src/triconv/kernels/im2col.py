@@ -6,68 +6,78 @@ import functools
 
 import numpy as np
 
-from triconv.kernels import loops, multiply, pack
+from triconv.kernels import multiply, pack
 from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.records import (
+    DATA,
+    GROUPS,
+    IMAGE,
+    INSIDE,
+    OUTPUT,
+    PACKED,
+    PATCHES,
+    SUM,
+    WINDOW,
+    WORK,
+    Record,
+)
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
+RECORD = Record(IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PACKED, PATCHES, DATA, SUM, WORK, "tasks")
+MATRIX = Record(IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PATCHES, DATA, WORK, "tasks")
+
 
 @functools.cache
 def kernel(orientation: str, tile: Tile) -> Kernel:
-    """Loops over samples, blocks of patches and chunks of filters, which share a block."""
+    """Loops over samples, blocks of patches and chunks of filters, which share a block.
+
+    A block lies in one of two ways, as the vectors want it::
+
+        over filters: a patch a row             over pixels: an element of all patches a row
+
+        x_0   u0v0c0 u0v0c1 ... | spare         u0v0c0   x_0 x_1 x_2 ... | spare
+        x_1   u0v0c0 u0v0c1 ... |               u0v0c1   x_0 x_1 x_2 ... |
+    """
     product = getattr(multiply, orientation)(tile)
     size = np.dtype(tile.dtype).itemsize
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)
 
-    def im2col(worker, x, rows, columns, steps, weight, bias, y, data, loops, counters, workers):
-        p = loops[0]
-        blocks = p.groups * p.group_blocks
-        pixels = p.out_height * p.out_width
-        start = worker * p.share + -address(data, 0) % ALIGNED // size
-        if p.clears:
+    def im2col(worker, x, rows, columns, steps, weight, bias, y, data, record, counters, workers):
+        p = record[0]
+        blocks = p.groups.count * p.packed.blocks
+        pixels = p.output.size[0] * p.output.size[1]
+        start = worker * p.work.share + -address(data, 0) % ALIGNED // size
+        if p.work.clears:
             # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.share * size)
+            clear(address(data, start), p.work.share * size)
         held = -1
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
-            block, chunk = divmod(task, p.chunks)
-            n, piece = divmod(block, p.pieces)
-            begin = chunk * p.chunk
-            end = min(begin + p.chunk, blocks)
-            first = piece * p.pixels
-            count = min(p.pixels, pixels - first)
-            sample = n * p.x_sample
+            block, chunk = divmod(task, p.work.chunks)
+            n, piece = divmod(block, p.work.pieces)
+            begin = chunk * p.work.chunk
+            end = min(begin + p.work.chunk, blocks)
+            first = piece * p.patches.count
+            count = min(p.patches.count, pixels - first)
+            sample = n * p.image.sample
             fresh = block != held
             if fresh and by_lines:
                 patch_lines(data, start, x, sample, rows, columns, first, count, p)
             elif fresh:
-                row = p.kernel_width * p.group_channels
-                patches(
-                    data,
-                    start,
-                    x,
-                    sample,
-                    rows,
-                    columns,
-                    first,
-                    count,
-                    p.data_row,
-                    row,
-                    p.group_channels,
-                    1,
-                    p,
-                )
+                tap, line = p.groups.channels, p.window.size[1] * p.groups.channels
+                patches(data, start, x, sample, rows, columns, first, count, p.patches.row, line, tap, 1, p)
             held = block
             done = 0
             while done < count:
                 # Pixels that lie in a row of the output, where its rows do not follow each other.
-                i, j = divmod(first + done, p.line)
-                length = min(count - done, p.line - j)
-                here = address(data, start + done * p.data_pixel)
-                at = p.y_start + n * p.y_sample + i * p.y_row + j * p.y_pixel
-                product(here, 0, p.data_group, steps, 1, length, steps, weight, bias, y, at, begin, end, p)
+                i, j = divmod(first + done, p.patches.line)
+                length = min(count - done, p.patches.line - j)
+                here = address(data, start + done * p.data.pixel)
+                at = p.output.start + n * p.output.sample + i * p.output.step[0] + j * p.output.step[1]
+                product(here, 0, p.data.group, steps, 1, length, steps, weight, bias, y, at, begin, end, p)
                 done += length
             task = take(counters, worker, workers, p.tasks)
 
@@ -77,7 +87,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         f"im2col_{orientation}_{tile}",
         im2col,
         reads(dtype),
-        *(int64s, int64s, int64s, out, out, out, out, loops.TYPE),
+        *(int64s, int64s, int64s, out, out, out, out, RECORD.type),
     )
 
 
@@ -86,35 +96,21 @@ def matrix(dtype: str) -> Kernel:
     """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``."""
     patches = pack.patches
 
-    def patch_matrix(worker, x, rows, columns, y, loops, counters, workers):
-        p = loops[0]
-        pixels = p.out_height * p.out_width
+    def patch_matrix(worker, x, rows, columns, y, record, counters, workers):
+        p = record[0]
+        pixels = p.output.size[0] * p.output.size[1]
+        tap, channel = p.window.size[0], p.window.size[0] * p.window.size[1]
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
-            n, piece = divmod(task, p.pieces)
-            first = piece * p.pixels
-            count = min(p.pixels, pixels - first)
-            start = (n * pixels + first) * p.patch_size
-            channel = p.kernel_height * p.kernel_width
-            sample = n * p.x_sample
-            patches(
-                y,
-                start,
-                x,
-                sample,
-                rows,
-                columns,
-                first,
-                count,
-                p.patch_size,
-                1,
-                p.kernel_height,
-                channel,
-                p,
-            )
+            n, piece = divmod(task, p.work.pieces)
+            first = piece * p.patches.count
+            count = min(p.patches.count, pixels - first)
+            start = (n * pixels + first) * p.patches.row
+            sample = n * p.image.sample
+            patches(y, start, x, sample, rows, columns, first, count, p.patches.row, 1, tap, channel, p)
             task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)
     return Kernel(
-        f"patch_matrix_{dtype}", patch_matrix, reads(kind), int64s, int64s, writes(kind), loops.TYPE
+        f"patch_matrix_{dtype}", patch_matrix, reads(kind), int64s, int64s, writes(kind), MATRIX.type
     )

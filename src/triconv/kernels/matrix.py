@@ -7,12 +7,24 @@ from dataclasses import replace
 
 import numpy as np
 
-from triconv.kernels import loops
 from triconv.kernels.addresses import address
+from triconv.kernels.records import GROUPS, INTEGER, TAPS, Group, Record
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.kernels.tiles import sparse_tile
 from triconv.runtime.jit import Kernel, int64s, reads, writes
+
+# W's rows: how many a task takes; which of the three axes, fastest first, is that of rows, of columns and of
+# filters; whether it is along columns that a row has the pattern of the one ``back`` before it, its columns
+# ``shift`` further on.
+ROWS = Group("rows", ("task", "of_filters", "along_columns", "back", "shift"), ("axis",))
+# W's columns: steps of the samples that they run over, and whether columns run faster than rows, channels
+# faster than either.
+COLUMNS = Group("columns", ("channel", "before_rows"), ("step", "after_channel"))
+ASSEMBLE = Record(ROWS, COLUMNS, GROUPS, TAPS, "tasks")
+INTERLEAVE = Record("pixels", "block", "tasks")
+# Rows of W that a task takes; filters, and rows from one to the next; elements of ``x`` from pixel to pixel.
+PRODUCT = Record("rows", "filters", "filter", "pixel", "tasks")
 
 
 @functools.cache
@@ -46,52 +58,56 @@ def assemble(dtype: str, index: str) -> Kernel:
         indptr,
         indices,
         data,
-        loops,
+        record,
         counters,
         workers,
     ):
-        p = loops[0]
+        p = record[0]
         n_fast, n_middle = fast.size - 1, middle.size - 1
         total = n_fast * n_middle * (slow.size - 1)
-        deep, x_channel, w_channel = p.group_channels, p.x_channel, p.w_channel
+        row_axis, column_axis, filter_axis = p.rows.axis[0], p.rows.axis[1], p.rows.of_filters
+        deep, x_channel, w_channel = p.groups.channels, p.columns.channel, p.taps.channel
+        x_row, x_column, w_row, w_column = (
+            p.columns.step[0], p.columns.step[1], p.taps.step[0], p.taps.step[1]
+        )  # fmt: skip
+        channel_before_row, channel_before_column = p.columns.after_channel[0], p.columns.after_channel[1]
+        column_first = p.columns.before_rows
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
-            first = task * p.rows
+            first = task * p.rows.task
             c, a = divmod(first, n_fast)
             c, b = divmod(c, n_middle)
             start = fast[a] * (middle[b + 1] - middle[b]) + fast[-1] * middle[b]
             start = deep * (start * (slow[c + 1] - slow[c]) + fast[-1] * middle[-1] * slow[c])
-            for n in range(first, min(first + p.rows, total)):
-                i = a if p.row_axis == 0 else b if p.row_axis == 1 else c
-                j = a if p.column_axis == 0 else b if p.column_axis == 1 else c
-                m = a if p.filter_axis == 0 else b if p.filter_axis == 1 else c
+            for n in range(first, min(first + p.rows.task, total)):
+                i = a if row_axis == 0 else b if row_axis == 1 else c
+                j = a if column_axis == 0 else b if column_axis == 1 else c
+                m = a if filter_axis == 0 else b if filter_axis == 1 else c
                 length = deep * high[i] * wide[j]
                 indptr[n] = start
-                back = n - p.back
-                if back >= first and (column_moved[j] if p.moves_column else row_moved[i]):
+                back = n - p.rows.back
+                if back >= first and (column_moved[j] if p.rows.along_columns else row_moved[i]):
                     source = indptr[back]
                     for entry in range(length):
-                        indices[start + entry] = indices[source + entry] + p.shift
+                        indices[start + entry] = indices[source + entry] + p.rows.shift
                     for entry in range(length):
                         data[start + entry] = data[source + entry]
                 else:
-                    group = m // p.group_filters
-                    row_step = (wide[j] if p.column_first else 1) * (deep if p.channel_before_row else 1)
-                    column_step = (1 if p.column_first else high[i]) * (
-                        deep if p.channel_before_column else 1
-                    )
-                    channel_step = (1 if p.channel_before_row else high[i]) * (
-                        1 if p.channel_before_column else wide[j]
+                    group = m // p.groups.filters
+                    row_step = (wide[j] if column_first else 1) * (deep if channel_before_row else 1)
+                    column_step = (1 if column_first else high[i]) * (deep if channel_before_column else 1)
+                    channel_step = (1 if channel_before_row else high[i]) * (
+                        1 if channel_before_column else wide[j]
                     )
                     for entry in range(start, start + length):
                         data[entry] = 0
                     channel = group * deep * x_channel
-                    taps = group * p.w_group + (m - group * p.group_filters) * p.w_filter
+                    taps = group * p.taps.group + (m - group * p.groups.filters) * p.taps.filter
                     for y in range(row_starts[i], row_starts[i + 1]):
                         for x in range(column_starts[j], column_starts[j + 1]):
                             rank = start + row_ranks[y] * row_step + column_ranks[x] * column_step
-                            place = channel + rows[y] * p.x_row + columns[x] * p.x_column
-                            tap = taps + row_taps[y] * p.w_row + column_taps[x] * p.w_column
+                            place = channel + rows[y] * x_row + columns[x] * x_column
+                            tap = taps + row_taps[y] * w_row + column_taps[x] * w_column
                             for d in range(deep):
                                 indices[rank + d * channel_step] = place + d * x_channel
                                 data[rank + d * channel_step] += weight[tap + d * w_channel]
@@ -108,7 +124,7 @@ def assemble(dtype: str, index: str) -> Kernel:
         f"assemble_{dtype}_{index}",
         assemble,
         *([int64s] * 15),
-        *(reads(entry), writes(integer), writes(integer), writes(entry), loops.TYPE),
+        *(reads(entry), writes(integer), writes(integer), writes(entry), ASSEMBLE.type),
     )
 
 
@@ -116,13 +132,13 @@ def assemble(dtype: str, index: str) -> Kernel:
 def interleave(dtype: str, width: int) -> Kernel:
     """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last."""
 
-    def interleave(worker, x, data, loops, first, samples, counters, workers):
-        p = loops[0]
+    def interleave(worker, x, data, record, first, samples, counters, workers):
+        p = record[0]
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
-            for n in range(task * p.rows, min((task + 1) * p.rows, p.x_sample)):
+            for n in range(task * p.block, min((task + 1) * p.block, p.pixels)):
                 for s in range(samples):
-                    data[n * width + s] = x[(first + s) * p.x_sample + n]
+                    data[n * width + s] = x[(first + s) * p.pixels + n]
                 for s in range(samples, width):
                     data[n * width + s] = 0
             task = take(counters, worker, workers, p.tasks)
@@ -131,7 +147,7 @@ def interleave(dtype: str, width: int) -> Kernel:
     return Kernel(
         f"interleave_{dtype}_{width}",
         interleave,
-        *(reads(entry), writes(entry), loops.TYPE, loops.INTEGER, loops.INTEGER),
+        *(reads(entry), writes(entry), INTERLEAVE.type, INTEGER, INTEGER),
     )
 
 
@@ -148,10 +164,10 @@ def product(tile: Tile, index: str, shared: bool) -> Kernel:
     count = tile.rows
 
     def product(
-        worker, x, indptr, indices, data, bias, y, loops, at,
+        worker, x, indptr, indices, data, bias, y, record, at,
         row_step, step, samples, counters, workers,
     ):  # fmt: skip
-        p = loops[0]
+        p = record[0]
         total = indptr.shape[0] - 1
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
@@ -162,13 +178,13 @@ def product(tile: Tile, index: str, shared: bool) -> Kernel:
                 if alike and not shared:
                     for row in range(n + 1, n + count):
                         alike = alike and indptr[row + 1] - indptr[row] == length
-                m = n // p.y_filter % p.filters if p.filters > 1 else 0
+                m = n // p.filter % p.filters if p.filters > 1 else 0
                 # Rows side by side are of several filters, or of one.
-                filters = p.y_filter == 1 and p.filters > 1
+                filters = p.filter == 1 and p.filters > 1
                 apart = 1 if filters else 0
-                left = p.filters - m if filters else total if p.filters == 1 else p.y_filter - n % p.y_filter
+                left = p.filters - m if filters else total if p.filters == 1 else p.filter - n % p.filter
                 begin, there, entries = address(x, 0), address(indices, start), address(data, start)
-                to, bias_at, scale = address(y, at + n * row_step), address(bias, m), p.scale
+                to, bias_at, scale = address(y, at + n * row_step), address(bias, m), p.pixel
                 if alike and count <= left:
                     several(begin, scale, there, length, entries, bias_at, apart, to, samples, row_step, step)
                     n += count
@@ -182,5 +198,5 @@ def product(tile: Tile, index: str, shared: bool) -> Kernel:
         f"product_{tile}_{index}{'_shared' * shared}",
         product,
         *(reads(entry), reads(integer), reads(integer), reads(entry), reads(entry)),
-        *(writes(entry), loops.TYPE, *([loops.INTEGER] * 4)),
+        *(writes(entry), PRODUCT.type, *([INTEGER] * 4)),
     )

@@ -30,27 +30,29 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         stretches, pixels = (1, lines * length) if wrapped else (lines, length)
         for block in range(first, last):
-            group, part = divmod(block, p.group_blocks)
-            m = group * p.group_filters + part * width
-            filters = min(width, p.group_filters - part * width)
+            group, part = divmod(block, p.packed.blocks)
+            m = group * p.groups.filters + part * width
+            filters = min(width, p.groups.filters - part * width)
             for line in range(stretches):
-                begin = group * depth + line * p.stride_height * row
+                begin = group * depth + line * p.window.stride[0] * row
                 for start in range(0, pixels, n_pixels):
                     # The last tile starts early and computes a few pixels again.
                     pixel = max(0, min(start, pixels - n_pixels))
                     micro(
-                        data + (begin if wrapped else begin + pixel * p.data_pixel) * size,
-                        address(offsets, pixel) if wrapped else p.data_pixel,
+                        data + (begin if wrapped else begin + pixel * p.data.pixel) * size,
+                        address(offsets, pixel) if wrapped else p.data.pixel,
                         address(steps, 0),
-                        p.steps,
-                        p.run,
-                        address(weight, block * p.block_size),
+                        p.sum.steps,
+                        p.sum.run,
+                        address(weight, block * p.packed.size),
                         address(bias, block * width),
-                        address(y, at + line * p.y_row + pixel * p.y_pixel + m * p.y_filter),
+                        address(
+                            y, at + line * p.output.step[0] + pixel * p.output.step[1] + m * p.output.filter
+                        ),
                         min(n_pixels, pixels),
                         filters,
-                        p.y_pixel,
-                        p.y_filter,
+                        p.output.step[1],
+                        p.output.filter,
                     )
 
     return multiply
@@ -71,23 +73,25 @@ def columns(tile: Tile) -> Any:
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         for block in range(first, last):
-            group, part = divmod(block, p.group_blocks)
-            m = group * p.group_filters + part * n_filters
-            filters = min(n_filters, p.group_filters - part * n_filters)
+            group, part = divmod(block, p.packed.blocks)
+            m = group * p.groups.filters + part * n_filters
+            filters = min(n_filters, p.groups.filters - part * n_filters)
             for line in range(lines):
-                begin = group * depth + line * p.stride_height * row
+                begin = group * depth + line * p.window.stride[0] * row
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
                         address(steps, 0),
-                        p.steps,
-                        address(weight, block * p.block_size),
+                        p.sum.steps,
+                        address(weight, block * p.packed.size),
                         address(bias, block * n_filters),
-                        address(y, at + line * p.y_row + column * p.y_pixel + m * p.y_filter),
+                        address(
+                            y, at + line * p.output.step[0] + column * p.output.step[1] + m * p.output.filter
+                        ),
                         filters,
                         min(width, length - column),
-                        p.y_filter,
-                        p.y_pixel,
+                        p.output.filter,
+                        p.output.step[1],
                     )
 
     return multiply
@@ -105,26 +109,26 @@ def rows(tile: Tile, flat: bool = False) -> Any:
 
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
-        across, step = (length * p.channels, 1) if flat else (length, p.y_pixel)
+        across, step = (length * p.image.channels, 1) if flat else (length, p.output.step[1])
         for m in range(first, last):
-            group = m // p.group_filters
+            group = m // p.groups.filters
             for start in range(0, lines, n_lines):
                 line = max(0, min(start, lines - n_lines))
-                begin = group * depth + line * p.stride_height * row
+                begin = group * depth + line * p.window.stride[0] * row
                 for column in range(0, across, width):
                     micro(
                         data + (begin + column) * size,
-                        row if known else row * p.stride_height,
-                        1 if known else p.kernel_height,
-                        row * p.dilation_height,
+                        row if known else row * p.window.stride[0],
+                        1 if known else p.window.size[0],
+                        row * p.window.dilation[0],
                         address(steps, 0),
-                        p.steps,
-                        address(weight, m * p.block_size),
+                        p.sum.steps,
+                        address(weight, m * p.packed.size),
                         address(bias, m),
-                        address(y, at + line * p.y_row + column * step + m * p.y_filter),
+                        address(y, at + line * p.output.step[0] + column * step + m * p.output.filter),
                         min(n_lines, lines),
                         min(width, across - column),
-                        p.y_row,
+                        p.output.step[0],
                         step,
                     )
 
@@ -151,18 +155,18 @@ def depth(tile: Tile) -> Any:
                 for start in range(0, length, n_pixels):
                     pixel = max(0, min(start, length - n_pixels))
                     micro(
-                        data + (line * p.stride_height * row + pixel * p.data_pixel + channel) * size,
-                        p.data_column if known else p.data_pixel,
-                        p.kernel_height,
-                        row * p.dilation_height,
-                        1 if known else p.kernel_width,
-                        p.data_column * p.dilation_width,
-                        address(weight, block * p.block_size),
+                        data + (line * p.window.stride[0] * row + pixel * p.data.pixel + channel) * size,
+                        p.copy.column if known else p.data.pixel,
+                        p.window.size[0],
+                        row * p.window.dilation[0],
+                        1 if known else p.window.size[1],
+                        p.copy.column * p.window.dilation[1],
+                        address(weight, block * p.packed.size),
                         address(bias, block * width),
-                        address(y, at + line * p.y_row + pixel * p.y_pixel + channel),
+                        address(y, at + line * p.output.step[0] + pixel * p.output.step[1] + channel),
                         min(n_pixels, length),
-                        min(width, p.channels - channel),
-                        p.y_pixel,
+                        min(width, p.image.channels - channel),
+                        p.output.step[1],
                     )
 
     return multiply

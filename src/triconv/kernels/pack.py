@@ -2,7 +2,7 @@
 
 Padding is an index map: ``rows[r]`` and ``columns[c]`` say which input row and column a padded position
 shows, -1 being a zero. All four padding modes are such maps, so no kernel knows them. The padded columns
-from ``inside_first`` to ``inside_last`` show the input's own in order, and are copied as they lie.
+from ``inside.first`` to ``inside.last`` show the input's own in order, and are copied as they lie.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from triconv.kernels import loops
 from triconv.kernels.addresses import address, clear, copy, strided_copy
+from triconv.kernels.records import GROUPS, PACKED, WEIGHT, WINDOW, Record
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, inline, reads, writes
 
+FILTERS = Record(WINDOW, GROUPS, WEIGHT, PACKED)
 STRIP = 16  # channels of one tap that are turned at a time: two strips fit the first-level cache
 
 
@@ -27,34 +28,30 @@ def band(dtype: str, lanes: int) -> Any:
     size = np.dtype(dtype).itemsize
 
     @inline
-    def band(data, start, x, sample, rows, columns, places, first, count, low, high, p):
+    def band(data, start, x, sample, rows, columns, places, first, count, low, high, image, inside, copied):
         """Copy ``count`` padded rows from ``first`` on, and of them the columns from ``low`` to ``high``.
 
         Column ``c`` goes as far behind column ``low`` as ``places`` says.
         """
         lines = high - low
-        left = max(low, p.inside_first)
-        right = max(left, min(high, p.inside_last))
+        left = max(low, inside.first[1])
+        right = max(left, min(high, inside.last[1]))
         # Read once: a store might change the record, as far as the compiler knows.
-        channels, phases = p.channels, p.phases
-        x_column, x_channel, data_column, data_channel = (
-            p.x_column,
-            p.x_channel,
-            p.data_column,
-            p.data_channel,
-        )
+        channels, phases = image.channels, copied.phases
+        x_column, x_channel = image.step[1], image.channel
+        data_row, data_column, data_channel = copied.row, copied.column, copied.channel
         last = data_channel == 1
         for r in range(count):
             row = rows[first + r]
-            to = start + r * p.data_row - places[low]
+            to = start + r * data_row - places[low]
             if row < 0:
                 if last:
                     clear(address(data, to + places[low]), lines * data_column * size)
                 else:
                     for c in range(channels):
-                        clear(address(data, to + places[low] + c * data_channel), p.data_row * size)
+                        clear(address(data, to + places[low] + c * data_channel), data_row * size)
                 continue
-            source = sample + row * p.x_row + (left - p.inside_first) * x_column
+            source = sample + row * image.step[0] + (left - inside.first[1]) * x_column
             if right > left:
                 if last and x_channel == 1 and x_column == channels == data_column:
                     length = (right - left) * channels
@@ -78,7 +75,7 @@ def band(dtype: str, lanes: int) -> Any:
                         there = source + c * x_channel
                         for n in range(right - left):
                             data[target + n * data_column] = x[there + n * x_column]
-            source = sample + row * p.x_row
+            source = sample + row * image.step[0]
             for n in range(low, high - (right - left)):
                 line = n if n < left else n + right - left
                 column = columns[line]
@@ -100,27 +97,28 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
     """Copy ``count`` patches from pixel ``first`` on, one after the other.
 
     ``pixel``, ``row``, ``column`` and ``channel`` are the strides of ``data``; groups follow each other
-    every ``data_group``.
+    every ``data.group``.
     """
     size = data.itemsize
-    groups, depth, x_channel, data_group = p.groups, p.group_channels, p.x_channel, p.data_group
+    groups, depth = p.groups.count, p.groups.channels
+    x_channel, data_group, channels = p.image.channel, p.data.group, p.image.channels
     # A line of a patch that lies in both arrays as it is read.
-    straight = groups == 1 and channel == 1 and x_channel == 1 and p.dilation_width == 1
-    straight = straight and p.x_column == p.channels and column == p.channels
-    i, j = divmod(first, p.out_width)
+    straight = groups == 1 and channel == 1 and x_channel == 1 and p.window.dilation[1] == 1
+    straight = straight and p.image.step[1] == channels and column == channels
+    i, j = divmod(first, p.output.size[1])
     for t in range(count):
-        left = j * p.stride_width
-        whole = straight and left >= p.inside_first and left + p.kernel_width <= p.inside_last
-        for u in range(p.kernel_height):
-            r = rows[i * p.stride_height + u * p.dilation_height]
+        left = j * p.window.stride[1]
+        whole = straight and left >= p.inside.first[1] and left + p.window.size[1] <= p.inside.last[1]
+        for u in range(p.window.size[0]):
+            r = rows[i * p.window.stride[0] + u * p.window.dilation[0]]
             to = start + t * pixel + u * row
             if whole and r >= 0:
-                source = sample + r * p.x_row + (left - p.inside_first) * p.x_column
-                copy(address(data, to), address(x, source), p.kernel_width * p.channels * size)
+                source = sample + r * p.image.step[0] + (left - p.inside.first[1]) * p.image.step[1]
+                copy(address(data, to), address(x, source), p.window.size[1] * channels * size)
                 continue
-            for v in range(p.kernel_width):
-                s = columns[left + v * p.dilation_width]
-                source = sample + r * p.x_row + s * p.x_column
+            for v in range(p.window.size[1]):
+                s = columns[left + v * p.window.dilation[1]]
+                source = sample + r * p.image.step[0] + s * p.image.step[1]
                 for g in range(groups):
                     for c in range(depth):
                         shown = r >= 0 and s >= 0
@@ -128,7 +126,7 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
                     source += depth * x_channel
                 to += column
         j += 1
-        if j == p.out_width:
+        if j == p.output.size[1]:
             i, j = i + 1, 0
 
 
@@ -140,28 +138,29 @@ def patch_lines(dtype: str, lanes: int) -> Any:
 
     @inline
     def patch_lines(data, start, x, sample, rows, columns, first, count, p):
-        """Copy ``count`` patches from pixel ``first`` on, one line of ``data_row`` pixels an element."""
-        stride, x_column = p.stride_width, p.x_column
-        for each in range(p.channels * p.kernel_height * p.kernel_width):
-            rest, v = divmod(each, p.kernel_width)
-            channel, u = divmod(rest, p.kernel_height)
-            g, c = divmod(channel, p.group_channels)
-            line = start + g * p.data_group + ((u * p.kernel_width + v) * p.group_channels + c) * p.data_row
-            i, j = divmod(first, p.out_width)
+        """Copy ``count`` patches from pixel ``first`` on, one line of ``patches.row`` pixels an element."""
+        stride, x_column = p.window.stride[1], p.image.step[1]
+        for each in range(p.image.channels * p.window.size[0] * p.window.size[1]):
+            rest, v = divmod(each, p.window.size[1])
+            channel, u = divmod(rest, p.window.size[0])
+            g, c = divmod(channel, p.groups.channels)
+            element = (u * p.window.size[1] + v) * p.groups.channels + c
+            line = start + g * p.data.group + element * p.patches.row
+            i, j = divmod(first, p.output.size[1])
             t = 0
             while t < count:
-                n = min(count - t, p.out_width - j)
-                r = rows[i * p.stride_height + u * p.dilation_height]
+                n = min(count - t, p.output.size[1] - j)
+                r = rows[i * p.window.stride[0] + u * p.window.dilation[0]]
                 if r < 0:
                     clear(address(data, line + t), n * size)
                 else:
-                    source = sample + r * p.x_row + channel * p.x_channel
-                    place = j * stride + v * p.dilation_width
-                    low = min(n, max(0, (p.inside_first - place + stride - 1) // stride))
-                    high = max(low, min(n, (p.inside_last - place + stride - 1) // stride))
+                    source = sample + r * p.image.step[0] + channel * p.image.channel
+                    place = j * stride + v * p.window.dilation[1]
+                    low = min(n, max(0, (p.inside.first[1] - place + stride - 1) // stride))
+                    high = max(low, min(n, (p.inside.last[1] - place + stride - 1) // stride))
                     strided(
                         address(data, line + t + low),
-                        address(x, source + (place + low * stride - p.inside_first) * x_column),
+                        address(x, source + (place + low * stride - p.inside.first[1]) * x_column),
                         high - low,
                         stride * x_column,
                     )
@@ -180,43 +179,45 @@ def filters(dtype: str) -> Kernel:
     """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
     size = np.dtype(dtype).itemsize
 
-    def filters(worker, weight, bias, packed, start, loops, counters, workers):
-        p = loops[0]
-        blocks = p.groups * p.group_blocks
+    def filters(worker, weight, bias, packed, start, record, counters, workers):
+        p = record[0]
+        blocks, width = p.groups.count * p.packed.blocks, p.packed.width
         block = take(counters, worker, workers, blocks)
         while block < blocks:
-            group, part = divmod(block, p.group_blocks)
-            first = group * p.group_filters + part * p.width
-            count = min(p.width, p.group_filters - part * p.width)
+            group, part = divmod(block, p.packed.blocks)
+            first = group * p.groups.filters + part * width
+            count = min(width, p.groups.filters - part * width)
             # Filters that lie side by side, as those of a transposed convolution do, and in one group.
-            straight = p.w_filter == 1 and p.group_filters == p.w_filters
-            for lane in range(p.width):
-                start[block * p.width + lane] = bias[first + lane] if lane < count else 0
-            to = block * p.block_size
-            for u in range(p.kernel_height):
-                for v in range(p.kernel_width):
-                    tap = p.w_start + u * p.w_row + v * p.w_column
+            straight = p.weight.filter == 1 and p.groups.filters == p.weight.filters
+            for lane in range(width):
+                start[block * width + lane] = bias[first + lane] if lane < count else 0
+            to = block * p.packed.size
+            for u in range(p.window.size[0]):
+                for v in range(p.window.size[1]):
+                    tap = p.weight.start + u * p.weight.step[0] + v * p.weight.step[1]
                     if straight:
-                        tap += first + first // p.w_filters * p.w_group
-                        for c in range(p.group_channels):
-                            copy(address(packed, to), address(weight, tap + c * p.w_channel), count * size)
-                            for lane in range(count, p.width):
+                        tap += first + first // p.weight.filters * p.weight.gap
+                        for c in range(p.groups.channels):
+                            copy(
+                                address(packed, to), address(weight, tap + c * p.weight.channel), count * size
+                            )
+                            for lane in range(count, width):
                                 packed[to + lane] = 0
-                            to += p.width
+                            to += width
                         continue
-                    for strip in range(0, p.group_channels, STRIP):
-                        depth = min(STRIP, p.group_channels - strip)
-                        for lane in range(p.width):
-                            source = tap + (first + lane) * p.w_filter
-                            if p.w_group:
-                                source += (first + lane) // p.w_filters * p.w_group
+                    for strip in range(0, p.groups.channels, STRIP):
+                        depth = min(STRIP, p.groups.channels - strip)
+                        for lane in range(width):
+                            source = tap + (first + lane) * p.weight.filter
+                            if p.weight.gap:
+                                source += (first + lane) // p.weight.filters * p.weight.gap
                             for c in range(depth):
-                                at = source + (strip + c) * p.w_channel
-                                packed[to + c * p.width + lane] = weight[at] if lane < count else 0
-                        to += depth * p.width
+                                at = source + (strip + c) * p.weight.channel
+                                packed[to + c * width + lane] = weight[at] if lane < count else 0
+                        to += depth * width
             block = take(counters, worker, workers, blocks)
 
     kind = np.dtype(dtype)
     return Kernel(
-        f"filters_{dtype}", filters, reads(kind), reads(kind), writes(kind), writes(kind), loops.TYPE
+        f"filters_{dtype}", filters, reads(kind), reads(kind), writes(kind), writes(kind), FILTERS.type
     )

@@ -1,7 +1,7 @@
 """The gradient of the weights: sums over pixels of an output's gradient times what the output saw.
 
 Work goes over bands of pixels, which are cut into ``splits`` that are summed apart, and over chunks of
-the result's tiles. ``loops`` holds three records: of the input, of the output's gradient, and of the product.
+the result's tiles.
 """
 
 from __future__ import annotations
@@ -11,13 +11,42 @@ from typing import Any
 
 import numpy as np
 
-from triconv.kernels import loops, pack
+from triconv.kernels import pack
 from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.records import COPY, DATA, GROUPS, IMAGE, INSIDE, OUTPUT, TAPS, WINDOW, Group, Record
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.kernels.tiles import outer_tile
 from triconv.runtime.interrupts import STOPPED
 from triconv.runtime.jit import LINE, Kernel, inline, int64s, reads, writes
+
+# The output's gradient, as its caller has it and as it is copied.
+GRADIENT = (IMAGE.called("gradient"), INSIDE.called("all_of_it"), COPY.called("gradient_copy"))
+# A patch in a block: elements from patch to patch, tap to tap and channel to channel.
+PATCH = Group("patch", ("row", "channel"), ("step",))
+# What a tile reads of the copied input: elements from line to line of pixels, pixel to pixel, tap to tap.
+SEEN = Group("seen", ("line", "pixel"), ("step",))
+# The same of the gradient.
+WANTED = Group("wanted", ("line", "pixel"))
+# The result as tiles: blocks of them by rows and columns, and in all; elements side by side that a filter
+# sees, and how often it sees so many; vectors of a line, and elements more, where these are pixels; steps of
+# the result between a tile's rows and columns.
+TILES = Group(
+    "tiles",
+    ("row_blocks", "column_blocks", "blocks", "depth", "vectors", "more", "row_step", "step"),
+    ("taps",),
+)
+# The split into tasks: bands of a sample and in all, rows of a band; sums over parts of the bands, and their
+# size; chunks of blocks; a worker's share, and where in it the gradient and unfinished sums start.
+SPLIT = Group(
+    "split",
+    ("pieces", "bands", "rows", "splits", "size", "chunk", "chunks", "share", "gradient", "held"),
+)
+RECORD = Record(
+    IMAGE, INSIDE, COPY, *GRADIENT, OUTPUT, WINDOW, GROUPS, DATA, PATCH, TAPS, SEEN, WANTED, TILES, SPLIT,
+    "tasks",
+)  # fmt: skip
+TOTAL = Record("splits", "tasks")
 
 
 @functools.cache
@@ -28,39 +57,39 @@ def product(tile: Tile, swapped: bool) -> Any:
     kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
 
     @inline
-    def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, q, r):
-        n_rows, n_columns = (r.depth, r.group_filters) if swapped else (r.group_filters, r.depth)
-        x_line = r.stride_height * r.data_row
+    def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, p):
+        depth, filters = p.tiles.depth, p.groups.filters
+        n_rows, n_columns = (depth, filters) if swapped else (filters, depth)
         for block in range(first, last):
-            group, rest = divmod(block, r.row_blocks * r.column_blocks)
-            column, row = divmod(rest, r.row_blocks)
+            group, rest = divmod(block, p.tiles.row_blocks * p.tiles.column_blocks)
+            column, row = divmod(rest, p.tiles.row_blocks)
             row, column = row * rows, column * width
             c, f = (row, column) if swapped else (column, row)
-            wanted = grad + (group * r.group_filters + f) * size
-            to = at + group * r.w_group + f * r.w_filter + c * r.w_channel
-            for u in range(r.kernel_height):
-                for v in range(r.kernel_width):
-                    place = group * r.depth + c + u * r.dilation_height * r.data_row + v * r.data_column
+            wanted = grad + (group * filters + f) * size
+            to = at + group * p.taps.group + f * p.taps.filter + c * p.taps.channel
+            for u in range(p.tiles.taps[0]):
+                for v in range(p.tiles.taps[1]):
+                    place = group * depth + c + u * p.seen.step[0] + v * p.seen.step[1]
                     seen = x + place * size
                     micro(
                         seen if swapped else wanted,
-                        x_line if swapped else q.data_row,
-                        r.data_pixel if swapped else q.data_pixel,
+                        p.seen.line if swapped else p.wanted.line,
+                        p.seen.pixel if swapped else p.wanted.pixel,
                         1,
                         wanted if swapped else seen,
-                        q.data_row if swapped else x_line,
-                        q.data_pixel if swapped else r.data_pixel,
+                        p.wanted.line if swapped else p.seen.line,
+                        p.wanted.pixel if swapped else p.seen.pixel,
                         lines,
                         length,
                         0,
                         held,
                         starts,
                         ends,
-                        address(y, to + u * r.w_row + v * r.w_column),
+                        address(y, to + u * p.taps.step[0] + v * p.taps.step[1]),
                         min(rows, n_rows - row),
                         min(width, n_columns - column),
-                        r.row_step,
-                        r.step,
+                        p.tiles.row_step,
+                        p.tiles.step,
                     )
                     held += kept
 
@@ -75,30 +104,32 @@ def each_product(tile: Tile) -> Any:
     kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
 
     @inline
-    def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, q, r):
+    def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, p):
         for block in range(first, last):
-            column, row = divmod(block, r.row_blocks)
-            for u in range(r.kernel_height):
-                place = column * width + u * r.dilation_height * r.data_row + row * rows * r.data_column
+            column, row = divmod(block, p.tiles.row_blocks)
+            for u in range(p.tiles.taps[0]):
+                place = column * width + u * p.seen.step[0] + row * rows * p.seen.step[1]
                 micro(
                     x + place * size,
-                    r.stride_height * r.data_row,
-                    r.data_pixel,
-                    r.data_column,
+                    p.seen.line,
+                    p.seen.pixel,
+                    p.seen.step[1],
                     grad + column * width * size,
-                    q.data_row,
-                    q.data_pixel,
+                    p.wanted.line,
+                    p.wanted.pixel,
                     lines,
                     length,
-                    r.more,
+                    p.tiles.more,
                     held,
                     starts,
                     ends,
-                    address(y, at + (u * r.row_blocks + row) * rows * r.row_step + column * width),
+                    address(
+                        y, at + (u * p.tiles.row_blocks + row) * rows * p.tiles.row_step + column * width
+                    ),
                     rows,
                     width,
-                    r.row_step,
-                    r.step,
+                    p.tiles.row_step,
+                    p.tiles.step,
                 )
                 held += kept
 
@@ -111,16 +142,22 @@ def bands(tile: Tile) -> Any:
     band = pack.band(tile.dtype, tile.lanes)
 
     @inline
-    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p, q, r):
-        n, line = divmod(piece, r.pieces)
-        line *= r.rows
-        count = min(r.rows, p.out_height - line)
-        height = (count - 1) * p.stride_height + (p.kernel_height - 1) * p.dilation_height + 1
-        wide = (p.out_width - 1) * p.stride_width + (p.kernel_width - 1) * p.dilation_width + 1
-        top = line * p.stride_height
-        band(data, start, x, n * p.x_sample, rows, columns, places, top, height, 0, wide, p)
-        band(data, second, grad, n * q.x_sample, lines, pixels, there, line, count, 0, p.out_width, q)
-        return count, r.out_width
+    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p):
+        n, line = divmod(piece, p.split.pieces)
+        line *= p.split.rows
+        width = p.output.size[1]
+        count = min(p.split.rows, p.output.size[0] - line)
+        reach = (p.window.size[0] - 1) * p.window.dilation[0] + 1
+        high = (count - 1) * p.window.stride[0] + reach
+        wide = (width - 1) * p.window.stride[1] + (p.window.size[1] - 1) * p.window.dilation[1] + 1
+        top, sample = line * p.window.stride[0], n * p.image.sample
+        band(data, start, x, sample, rows, columns, places, top, high, 0, wide, p.image, p.inside, p.copy)
+        sample = n * p.gradient.sample
+        band(
+            data, second, grad, sample, lines, pixels, there, line, count, 0, width,
+            p.gradient, p.all_of_it, p.gradient_copy,
+        )  # fmt: skip
+        return count, p.tiles.vectors
 
     return fill
 
@@ -131,13 +168,18 @@ def blocks(tile: Tile) -> Any:
     band, patches = pack.band(tile.dtype, tile.lanes), pack.patches
 
     @inline
-    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p, q, r):
-        n, first = divmod(piece, r.pieces)
-        first *= r.rows
-        count = min(r.rows, p.out_height * p.out_width - first)
-        step, row, column, channel = r.data_pixel, p.w_row, p.w_column, p.w_channel
-        patches(data, start, x, n * p.x_sample, rows, columns, first, count, step, row, column, channel, p)
-        band(data, second, grad, n * q.x_sample, lines, pixels, there, 0, 1, first, first + count, q)
+    def fill(data, start, second, x, rows, columns, places, grad, lines, pixels, there, piece, p):
+        n, first = divmod(piece, p.split.pieces)
+        first *= p.split.rows
+        count = min(p.split.rows, p.output.size[0] * p.output.size[1] - first)
+        step, row, column, channel = p.patch.row, p.patch.step[0], p.patch.step[1], p.patch.channel
+        sample = n * p.image.sample
+        patches(data, start, x, sample, rows, columns, first, count, step, row, column, channel, p)
+        sample = n * p.gradient.sample
+        band(
+            data, second, grad, sample, lines, pixels, there, 0, 1, first, first + count,
+            p.gradient, p.all_of_it, p.gradient_copy,
+        )  # fmt: skip
         return 1, count
 
     return fill
@@ -152,20 +194,21 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
 
     def weight_grad(
         worker, x, rows, columns, places, grad, lines, pixels, there,
-        y, data, loops, counters, workers,
+        y, data, record, counters, workers,
     ):  # fmt: skip
-        p, q, r = loops[0], loops[1], loops[2]
-        start = worker * r.share + -address(data, 0) % ALIGNED // size
-        second = start + r.grad_start
-        clear(address(data, start), r.share * size)
-        task = take(counters, worker, workers, r.tasks)
-        while task < r.tasks:
-            split, chunk = divmod(task, r.chunks)
-            first, last = split * r.bands // r.splits, (split + 1) * r.bands // r.splits
-            begin = chunk * r.chunk
-            end = min(begin + r.chunk, r.groups * r.row_blocks * r.column_blocks)
-            to = split * r.size
-            held = address(data, start + r.held_start)
+        p = record[0]
+        start = worker * p.split.share + -address(data, 0) % ALIGNED // size
+        second = start + p.split.gradient
+        clear(address(data, start), p.split.share * size)
+        bands, splits = p.split.bands, p.split.splits
+        task = take(counters, worker, workers, p.tasks)
+        while task < p.tasks:
+            split, chunk = divmod(task, p.split.chunks)
+            first, last = split * bands // splits, (split + 1) * bands // splits
+            begin = chunk * p.split.chunk
+            end = min(begin + p.split.chunk, p.tiles.blocks)
+            to = split * p.split.size
+            held = address(data, start + p.split.held)
             for piece in range(first, last):
                 count, length = fill(
                     data,
@@ -181,22 +224,20 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
                     there,
                     piece,
                     p,
-                    q,
-                    r,
                 )
                 seen, wanted = address(data, start), address(data, second)
                 starts, ends = piece == first, piece == last - 1
-                multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, q, r)
+                multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, p)
                 if counters[worker * LINE] >= STOPPED:
                     break
-            task = take(counters, worker, workers, r.tasks)
+            task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(tile.dtype)
     return Kernel(
         f"weight_grad_{form}_{orientation}_{tile}",
         weight_grad,
         *(reads(kind), int64s, int64s, int64s, reads(kind), int64s, int64s, int64s),
-        *(writes(kind), writes(kind), loops.TYPE),
+        *(writes(kind), writes(kind), RECORD.type),
     )
 
 
@@ -204,8 +245,8 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
 def total(dtype: str) -> Kernel:
     """Add up the sums over parts of the pixels, in order."""
 
-    def total(worker, parts, y, loops, counters, workers):
-        p = loops[0]
+    def total(worker, parts, y, record, counters, workers):
+        p = record[0]
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
             first, last = task * y.size // p.tasks, (task + 1) * y.size // p.tasks
@@ -218,4 +259,4 @@ def total(dtype: str) -> Kernel:
             task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)
-    return Kernel(f"weight_grad_total_{dtype}", total, reads(kind), writes(kind), loops.TYPE)
+    return Kernel(f"weight_grad_total_{dtype}", total, reads(kind), writes(kind), TOTAL.type)

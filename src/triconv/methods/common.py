@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv.axis import Axis
-from triconv.kernels import loops
 from triconv.kernels import pack as kernels
 from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
+from triconv.methods import numbers
 from triconv.problem import Problem
 from triconv.runtime import memory, threads
 from triconv.runtime.machine import Machine
@@ -215,7 +215,12 @@ def packer(problem: Problem, groups: int, width: int) -> Packer:
     g, dtype = problem.geometry, problem.dtype
     filters = groups * rounded(g.out_channels // groups, width)
     size = filters * g.patch_size
-    record = loops.record(**sizes(problem, groups, width))
+    record = kernels.FILTERS(
+        window=numbers.window(problem),
+        groups=numbers.groups(problem, groups),
+        weight=numbers.weight(problem),
+        packed=numbers.packed(problem, groups, width),
+    )
     kernel = kernels.filters(dtype.name)
 
     def pack(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
@@ -290,54 +295,6 @@ def packed_bytes(problem: Problem, groups: int, width: int) -> int:
     g = problem.geometry
     filters = groups * rounded(g.out_channels // groups, width)
     return filters * (g.patch_size + 1) * problem.dtype.itemsize
-
-
-def sizes(problem: Problem, groups: int, width: int) -> dict[str, int]:
-    """The entries of the loops' record that follow from the problem alone."""
-    g = problem.geometry
-    h, w = problem.axes
-    x_sample, x_row, x_column, x_channel = problem.strides(*g.input_shape)
-    y, taps = problem.placed(), problem.tapped()
-    return {
-        "batch": problem.batch,
-        "channels": g.in_channels,
-        "filters": g.out_channels,
-        "groups": groups,
-        "group_channels": g.group_channels,
-        "group_filters": g.out_channels // groups,
-        "out_height": h.out,
-        "out_width": w.out,
-        "kernel_height": h.kernel,
-        "kernel_width": w.kernel,
-        "patch_size": g.patch_size,
-        "stride_height": h.stride,
-        "stride_width": w.stride,
-        "dilation_height": h.dilation,
-        "dilation_width": w.dilation,
-        "x_sample": x_sample,
-        "x_row": x_row,
-        "x_column": x_column,
-        "x_channel": x_channel,
-        "y_start": y.start,
-        "y_sample": y.sample,
-        "y_row": y.row,
-        "y_pixel": y.column,
-        "y_filter": y.channel,
-        "w_start": taps.start,
-        "w_filters": g.out_channels // g.groups,
-        "w_group": taps.group,
-        "w_filter": taps.filter,
-        "w_row": taps.row,
-        "w_column": taps.column,
-        "w_channel": taps.channel,
-        "inside_top": h.before,
-        "inside_bottom": h.before + h.size,
-        "inside_first": w.before,
-        "inside_last": w.before + w.size,
-        "width": width,
-        "block_size": g.patch_size * width,
-        "group_blocks": rounded(g.out_channels // groups, width) // width,
-    }
 
 
 def maps(problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv.kernels import direct as kernels
-from triconv.kernels import loops
 from triconv.kernels.simd import Tile
-from triconv.methods import common
+from triconv.methods import common, numbers
 from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
@@ -235,25 +234,30 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         line, place = np.ogrid[: plan.rows, : w.out]
         offsets = (line * h.stride * row + place * pixel).ravel()
         offsets = np.pad(offsets, (0, max(0, plan.tile.rows - offsets.size)), "edge")
-    record = loops.record(
-        **common.sizes(problem, groups, width),
-        edge=plan.edge,
-        middle=plan.middle,
-        share=plan.share,
-        clears=plan.orientation not in FILTERS,
-        rows=plan.rows,
-        data_row=row,
-        data_column=column,
-        data_pixel=pixel,
-        phases=phases,
-        data_channel=plane,
-        data_group=g.group_channels * plane,
-        steps=n_steps,
-        run=run,
-        chunk=plan.chunk,
-        chunks=plan.chunks,
-        pieces=plan.pieces,
-        band_stays=packed_bytes(problem, plan) <= STAY,
+    record = kernels.RECORD(
+        image=numbers.image(problem),
+        inside=numbers.inside(problem),
+        output=numbers.output(problem),
+        window=numbers.window(problem),
+        groups=numbers.groups(problem, groups),
+        packed=numbers.packed(problem, groups, width),
+        copy={"row": row, "column": column, "channel": plane, "phases": phases},
+        band={
+            "rows": plan.rows,
+            "edge": plan.edge,
+            "middle": plan.middle,
+            "stays": packed_bytes(problem, plan) <= STAY,
+        },
+        data={"pixel": pixel, "group": g.group_channels * plane},
+        sum={"steps": n_steps, "run": run},
+        work={
+            "batch": problem.batch,
+            "pieces": plan.pieces,
+            "chunk": plan.chunk,
+            "chunks": plan.chunks,
+            "share": plan.share,
+            "clears": plan.orientation not in FILTERS,
+        },
         tasks=problem.batch * plan.tasks,
     )
     return rows, columns, places, common.flat(offsets), common.flat(steps), record

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from triconv.kernels import im2col as kernels
-from triconv.kernels import loops
 from triconv.kernels.simd import Tile
-from triconv.methods import common
+from triconv.methods import common, numbers
 from triconv.methods.common import Cost, Packed, Packer, Runner
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
@@ -112,20 +111,31 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     else:
         steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
         group = g.patch_size * plan.row_elements
-    record = loops.record(
-        **common.sizes(problem, *blocks(problem, plan)),
-        share=plan.share,
-        clears=plan.orientation == "columns" or plan.pixels < plan.tile.rows or problem.place is not None,
-        pixels=plan.pixels,
-        data_row=plan.row_elements,
-        data_pixel=plan.row_elements if plan.orientation == "channels" else 1,
-        line=problem.axes[1].out * (1 if problem.place else problem.axes[0].out),
-        data_group=group,
-        steps=n_steps,
-        run=run,
-        chunk=plan.chunk,
-        chunks=plan.chunks,
-        pieces=plan.pieces,
+    groups, width = blocks(problem, plan)
+    record = kernels.RECORD(
+        image=numbers.image(problem),
+        inside=numbers.inside(problem),
+        output=numbers.output(problem),
+        window=numbers.window(problem),
+        groups=numbers.groups(problem, groups),
+        packed=numbers.packed(problem, groups, width),
+        patches={
+            "count": plan.pixels,
+            "line": problem.axes[1].out * (1 if problem.place else problem.axes[0].out),
+            "row": plan.row_elements,
+        },
+        data={"pixel": plan.row_elements if plan.orientation == "channels" else 1, "group": group},
+        sum={"steps": n_steps, "run": run},
+        work={
+            "batch": problem.batch,
+            "pieces": plan.pieces,
+            "chunk": plan.chunk,
+            "chunks": plan.chunks,
+            "share": plan.share,
+            "clears": plan.orientation == "columns"
+            or plan.pixels < plan.tile.rows
+            or problem.place is not None,
+        },
         tasks=problem.batch * plan.tasks,
     )
     return *common.maps(problem), common.flat(steps), record

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv.axis import Axis
-from triconv.kernels import loops
 from triconv.kernels import matrix as kernels
 from triconv.kernels.simd import Tile
 from triconv.methods import common
@@ -134,10 +133,14 @@ def packer(problem: Problem, plan: Schedule) -> Packer:
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The records that the kernels read: one for W's rows, one for the pixels that are interleaved."""
     shape, _ = ends(problem, plan)
-    filters = {"filters": shape[2], "y_filter": raveled(problem, shape, plan.order)[2]}
-    tasks = -(-plan.rows // plan.task_rows)
-    rows = loops.record(**filters, rows=plan.task_rows, tasks=tasks, scale=plan.tile.width)
-    pixels = loops.record(x_sample=plan.columns, rows=ENTRIES, tasks=-(-plan.columns // ENTRIES))
+    rows = kernels.PRODUCT(
+        rows=plan.task_rows,
+        filters=shape[2],
+        filter=raveled(problem, shape, plan.order)[2],
+        pixel=plan.tile.width,
+        tasks=-(-plan.rows // plan.task_rows),
+    )
+    pixels = kernels.INTERLEAVE(pixels=plan.columns, block=ENTRIES, tasks=-(-plan.columns // ENTRIES))
     return rows, pixels
 
 
@@ -166,7 +169,7 @@ def columns_runner(problem: Problem, plan: Schedule) -> Callable[[Packed, Any, A
     There are as many columns as samples in the problem, a multiple of the tile's width.
     """
     rows, _ = tables(problem, plan)
-    rows["scale"] = count = problem.batch
+    rows["pixel"] = count = problem.batch
     product = kernels.product(plan.tile, plan.index, plan.shared)
     width = plan.tile.width
 
@@ -297,26 +300,29 @@ def assemble(problem: Problem, plan: Schedule, weight: NDArray[Any], workers: in
     group = g.out_channels // g.groups * taps.filter
     if plan.transposed:
         taps = taps._replace(filter=taps.channel, channel=taps.filter)
-    record = loops.record(
-        row_axis=order.index(0),
-        column_axis=order.index(1),
-        filter_axis=order.index(2),
-        moves_column=moves_column,
-        back=along.back * out[axis],
-        shift=along.step * strides[axis],
-        group_filters=rows[2] // g.groups,
-        group_channels=depth,
-        w_group=group,
-        w_filter=taps.filter,
-        w_row=taps.row,
-        w_column=taps.column,
-        w_channel=taps.channel,
-        **dict(zip(("x_row", "x_column", "x_channel"), strides, strict=True)),
-        rows=plan.task_rows,
+    record = kernels.ASSEMBLE(
+        rows={
+            "task": plan.task_rows,
+            "axis": (order.index(0), order.index(1)),
+            "of_filters": order.index(2),
+            "along_columns": moves_column,
+            "back": along.back * out[axis],
+            "shift": along.step * strides[axis],
+        },
+        columns={
+            "step": strides[:2],
+            "channel": strides[2],
+            "before_rows": strides[1] < strides[0],
+            "after_channel": (strides[2] < strides[0], strides[2] < strides[1]),
+        },
+        groups={"count": g.groups, "channels": depth, "filters": rows[2] // g.groups},
+        taps={
+            "group": group,
+            "filter": taps.filter,
+            "channel": taps.channel,
+            "step": (taps.row, taps.column),
+        },
         tasks=-(-plan.rows // plan.task_rows),
-        column_first=strides[1] < strides[0],
-        channel_before_row=strides[2] < strides[0],
-        channel_before_column=strides[2] < strides[1],
     )
     kernel = kernels.assemble(problem.dtype.name, plan.index)
     interruptible(

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.kernels import loops
 from triconv.kernels import weight_grad as kernels
 from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
-from triconv.methods import common, im2col
+from triconv.methods import common, im2col, numbers
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -205,79 +204,87 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
     g = problem.geometry
     h, w = problem.axes
     dtype, taps = problem.dtype, problem.tapped()
-    base = common.sizes(problem, g.groups, 1)
-    seen = base | {
-        "phases": 1,
-        "data_row": plan.row_elements,
-        "data_column": plan.pixel_elements,
-        "data_channel": 1,
-        "data_group": g.patch_size,
-    }
     y_sample, y_row, y_column, y_channel = problem.strides(*g.output_shape)
     lines, pixels = np.arange(h.out), np.arange(w.out)
-    step = w.stride * plan.pixel_elements
+    pixel = w.stride * plan.pixel_elements
     channel = taps.channel
     if plan.form == "im2col":
         lines, pixels, y_row = np.zeros(1, np.int64), np.arange(h.out * w.out), 0
-        step, channel = plan.pixel_elements, 1
+        pixel, channel = plan.pixel_elements, 1
     elif plan.depth > g.group_channels and g.group_channels == 1:
         channel = taps.column
-    wanted = {
-        "channels": g.out_channels,
-        "x_sample": y_sample,
-        "x_row": y_row,
-        "x_column": y_column,
-        "x_channel": y_channel,
-        "inside_last": len(pixels),
-        "phases": 1,
-        "data_row": plan.grad_row,
-        "data_column": plan.grad_pixel,
-        "data_pixel": plan.grad_pixel,
-        "data_channel": 1,
-    }
-    product = base | {
-        "depth": plan.depth,
-        "kernel_height": plan.taps[0],
-        "kernel_width": plan.taps[1],
-        "row_blocks": plan.row_blocks,
-        "column_blocks": plan.column_blocks,
-        "size": plan.size,
-        "rows": plan.rows,
-        "pieces": plan.pieces,
-        "bands": plan.pieces * problem.batch,
-        "splits": plan.splits,
-        "chunk": plan.chunk,
-        "chunks": plan.chunks,
-        "tasks": plan.splits * plan.chunks,
-        "share": plan.share,
-        "grad_start": plan.grad_start,
-        "held_start": plan.held_start,
-        "data_row": plan.row_elements,
-        "data_column": w.dilation * plan.pixel_elements,
-        "data_pixel": step,
-        "w_group": g.out_channels // g.groups * taps.filter,
-        "w_channel": channel,
-        "row_step": channel if plan.orientation == "filters" else taps.filter,
-        "step": taps.filter if plan.orientation == "filters" else channel,
-    }
-    if plan.orientation == "each":
-        product |= {"groups": 1, "row_step": plan.column_blocks * plan.tile.width, "step": 1}
+    wanted_pixel, vectors, more = plan.grad_pixel, w.out, 0
     if plan.flat:
-        width = plan.tile.width
-        whole, more = divmod(w.out * g.in_channels, width)
-        product |= {"out_width": whole, "more": more, "data_pixel": width}
-        wanted["data_pixel"] = width
-    records = np.concatenate([loops.record(**each) for each in (seen, wanted, product)])
+        pixel = wanted_pixel = plan.tile.width
+        vectors, more = divmod(w.out * g.in_channels, plan.tile.width)
+    steps = (channel, taps.filter) if plan.orientation == "filters" else (taps.filter, channel)
+    if plan.orientation == "each":
+        steps = plan.column_blocks * plan.tile.width, 1
+    groups = 1 if plan.orientation == "each" else g.groups
+    record = kernels.RECORD(
+        image=numbers.image(problem),
+        inside=numbers.inside(problem),
+        copy={"row": plan.row_elements, "column": plan.pixel_elements, "channel": 1, "phases": 1},
+        gradient={
+            "channels": g.out_channels,
+            "sample": y_sample,
+            "channel": y_channel,
+            "step": (y_row, y_column),
+        },
+        all_of_it={"first": (0, 0), "last": (len(lines), len(pixels))},
+        gradient_copy={"row": plan.grad_row, "column": plan.grad_pixel, "channel": 1, "phases": 1},
+        output=numbers.output(problem),
+        window=numbers.window(problem),
+        groups=numbers.groups(problem, g.groups),
+        data={"pixel": plan.pixel_elements, "group": g.patch_size},
+        patch={"row": plan.pixel_elements, "channel": taps.channel, "step": (taps.row, taps.column)},
+        taps={
+            "group": g.out_channels // g.groups * taps.filter,
+            "filter": taps.filter,
+            "channel": channel,
+            "step": (taps.row, taps.column),
+        },
+        seen={
+            "line": h.stride * plan.row_elements,
+            "pixel": pixel,
+            "step": (h.dilation * plan.row_elements, w.dilation * plan.pixel_elements),
+        },
+        wanted={"line": plan.grad_row, "pixel": wanted_pixel},
+        tiles={
+            "row_blocks": plan.row_blocks,
+            "column_blocks": plan.column_blocks,
+            "blocks": groups * plan.row_blocks * plan.column_blocks,
+            "depth": plan.depth,
+            "vectors": vectors,
+            "more": more,
+            "row_step": steps[0],
+            "step": steps[1],
+            "taps": plan.taps,
+        },
+        split={
+            "pieces": plan.pieces,
+            "bands": plan.pieces * problem.batch,
+            "rows": plan.rows,
+            "splits": plan.splits,
+            "size": plan.size,
+            "chunk": plan.chunk,
+            "chunks": plan.chunks,
+            "share": plan.share,
+            "gradient": plan.grad_start,
+            "held": plan.held_start,
+        },
+        tasks=plan.splits * plan.chunks,
+    )
     tables = (*common.maps(problem), np.arange(w.padded) * plan.pixel_elements)
     grad_tables = lines, pixels, pixels * plan.grad_pixel
     kernel = kernels.kernel(plan.form, plan.tile, plan.orientation)
     total = kernels.total(dtype.name)
-    sums = loops.record(splits=plan.splits, tasks=TASKS)
+    sums = kernels.TOTAL(splits=plan.splits, tasks=TASKS)
 
     def run(x: Any, grad: Any, workers: int) -> NDArray[Any]:
         parts = np.empty(plan.splits * plan.size, dtype)
         data = np.empty(workers * plan.share + common.spare(problem), dtype)
-        kernel(workers, x, *tables, grad, *grad_tables, parts, data, records)
+        kernel(workers, x, *tables, grad, *grad_tables, parts, data, record)
         if plan.orientation == "each":
             return folded(problem, plan, parts)
         if plan.splits == 1:

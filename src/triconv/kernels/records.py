@@ -1,0 +1,108 @@
+"""What kernels are told: records of named groups of numbers; steps and places count elements.
+
+A number has one meaning wherever it is read. A kernel's record is the sum of the groups that it reads, declared
+above it. Numbers over axes hold rows, then columns. How an array lies in memory is told by its steps alone, so
+that no kernel knows a layout:
+
+    x[n, r, c, C]   stands at   n * sample + r * step[0] + c * step[1] + C * channel
+
+    NHWC, 2 channels      C C C C C C          NCHW, 2 planes      C = 0     C = 1
+                          0 1 0 1 0 1   row 0                      . . .     . . .
+                          0 1 0 1 0 1   row 1                      . . .     . . .
+                          step[1] = 2, channel = 1                 step[1] = 1, channel = 6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numba
+import numpy as np
+
+AXES = 2  # of rows and of columns
+INTEGER = numba.types.int64
+Numbers = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Numbers that belong together: single ones, and those that there is one an axis of."""
+
+    name: str
+    single: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How a kernel reads them."""
+        fields: list[Any] = [(name, np.int64) for name in self.single]
+        return np.dtype(fields + [(name, np.int64, (AXES,)) for name in self.axes])
+
+    def called(self, name: str) -> Group:
+        """The same numbers of something else."""
+        return replace(self, name=name)
+
+
+class Record:
+    """The groups and the single numbers that a kernel reads."""
+
+    def __init__(self, *parts: Group | str) -> None:
+        fields = [(part, np.int64) if isinstance(part, str) else (part.name, part.dtype) for part in parts]
+        self.dtype = np.dtype(fields)
+        self.type = numba.types.Array(numba.from_dtype(self.dtype), 1, "C")
+
+    def __call__(self, **values: int | Numbers) -> Any:
+        """The record of these values, by groups; a name that is unknown or missing is a `TypeError`."""
+        made = np.zeros(1, self.dtype)
+        fill(made[0], "record", values)
+        return made
+
+
+def fill(record: Any, name: str, values: Numbers) -> None:
+    """Set every number of a record, or of a group of it."""
+    names = record.dtype.names
+    if wrong := sorted(set(values) ^ set(names)):
+        unknown = [each for each in wrong if each in values]
+        raise TypeError(f"{name}: {'unknown' if unknown else 'missing'} {', '.join(unknown or wrong)}")
+    for field, value in values.items():
+        if isinstance(value, Mapping):
+            fill(record[field], f"{name}.{field}", value)
+        else:
+            record[field] = value
+
+
+# --- the caller's arrays ----------------------------------------------------------------------------
+
+IMAGE = Group("image", ("channels", "sample", "channel"), ("step",))
+# Padded positions from which on, and up to which, an axis shows the image's own pixels in order.
+INSIDE = Group("inside", axes=("first", "last"))
+OUTPUT = Group("output", ("start", "sample", "filter"), ("size", "step"))
+# A patch: taps, pixels from patch to patch, pixels from tap to tap.
+WINDOW = Group("window", axes=("size", "stride", "dilation"))
+# ``channels`` and ``filters`` are those of one group.
+GROUPS = Group("groups", ("count", "channels", "filters"))
+# Weights as they come; after every ``filters`` of them there is a ``gap`` to the next group's.
+WEIGHT = Group("weight", ("start", "filters", "gap", "filter", "channel"), ("step",))
+# The same where groups are counted: from group to group, filter to filter, tap to tap, channel to channel.
+TAPS = Group("taps", ("group", "filter", "channel"), ("step",))
+
+# --- what workers copy and multiply -----------------------------------------------------------------
+
+# Packed weights, [group][block][u, v, c][width]: filters of a block, blocks of a group, elements of a block.
+PACKED = Group("packed", ("width", "blocks", "size"))
+# A band, with its border: columns lie in as many ``phases`` as the stride has where planes are copied.
+COPY = Group("copy", ("row", "column", "channel", "phases"))
+# Output rows of a band; of each, pixels at the left that are copied and pixels after them that are not;
+# whether a band serves all filters before the next one.
+BAND = Group("band", ("rows", "edge", "middle", "stays"))
+# A block of patches: how many, how many of them lie in one row of the output, elements from row to row.
+PATCHES = Group("patches", ("count", "line", "row"))
+# What is multiplied: elements from pixel to pixel and from group to group.
+DATA = Group("data", ("pixel", "group"))
+# A sum: its steps, each of a run of elements side by side.
+SUM = Group("sum", ("steps", "run"))
+# The split into tasks: pieces of a sample, chunks of blocks of filters; a worker's share of the workspace,
+# and whether it must be cleared first.
+WORK = Group("work", ("batch", "pieces", "chunk", "chunks", "share", "clears"))
