@@ -17,7 +17,7 @@ from triconv import definition
 from triconv.axis import Axis, Phase
 from triconv.geometry import ConvGeometry
 from triconv.kernels import fold
-from triconv.methods import METHODS, common, matrix, numbers
+from triconv.methods import METHODS, choice, common, matrix, numbers
 from triconv.plan import prepare
 from triconv.problem import Place, Problem, Taps, in_layout
 from triconv.runtime import memory
@@ -60,7 +60,7 @@ class Transposed:
         self._matrix = None
         self._weight_bytes = 2 * problem.dtype.itemsize * math.prod(problem.weight_shape)
         problem = problem.plain()
-        if name == "matrix":
+        if name == matrix.NAME:
             self._matrix = matrix.schedule(problem, machine, transposed=True)
             self._parts = [part(problem, name, self._matrix)]
             return
@@ -142,10 +142,9 @@ class Transposed:
 def transposed(problem: Problem, method: str, machine: Machine) -> Transposed:
     """The transpose by a method, ``"auto"`` being the faster of those that need no matrix."""
     if method == "auto":
-        # By one sample: the order of a sum, hence its bits, may not depend on how samples are batched.
-        one = replace(problem, batch=1)
-        names = [name for name in METHODS if name != "matrix"]
-        method = min(names, key=lambda name: Transposed(one, name, machine).cycles)
+        method = choice.fastest_without_matrix(
+            problem, lambda one, name: Transposed(one, name, machine).cycles
+        )
     return Transposed(problem, method, machine)
 
 
@@ -211,7 +210,7 @@ def weight_grad_by_matrix(
         *(geometry, depth, made.mode, "NHWC", made.dtype, made.dtype),
         *(shape, (filters, *g.output_shape[:2], made.batch), (depth, *g.kernel_size, filters)),
     )
-    prepared = prepare(turned, "matrix", machine)
+    prepared = prepare(turned, matrix.NAME, machine)
     last = (0, 1, 2, 3) if made.layout == "NHWC" else (0, 2, 3, 1)
     channels = x.reshape(made.batch, *in_layout(made.layout, *g.input_shape)).transpose(last)
     outputs = y.reshape(made.batch, *in_layout(made.layout, *g.output_shape)).transpose(last)

@@ -443,10 +443,13 @@ def known_weight_grad(
         layout=layout,
     ).plain()
     check_grad(where, grad_shape, made)
-    if method == "matrix" or not made.batch:
-        return made, None, None
     if method == "auto":
         method = weight_grad.chosen(replace(made, batch=1), machine())
+    if method not in (*weight_grad.FORMS, matrix.NAME):
+        known = ", ".join(map(repr, (*weight_grad.FORMS, matrix.NAME)))
+        raise ValueError(f"{where}: method {method!r} makes no gradients of weights; {known} do")
+    if method == matrix.NAME or not made.batch:
+        return made, None, None
     plan = weight_grad.schedule(made, machine(), method)
     run = functools.partial(weight_grad.runner, made, plan)
     return made, common.Made(made, run, weight_grad.table_bytes(made, plan)), plan

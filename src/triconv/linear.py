@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from triconv import arguments, definition
 from triconv.adjoint import transposed
 from triconv.geometry import ConvGeometry
-from triconv.methods import common, matrix
-from triconv.plan import candidates, prepare
+from triconv.methods import choice, common, matrix
+from triconv.plan import prepare
 from triconv.problem import Problem
 from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
@@ -35,7 +35,7 @@ class Linear:
         self.method = method
         self._ready: dict[tuple[bool, int, np.dtype[Any]], Run] = {}
         self._held: dict[bool, tuple[np.dtype[Any], common.Packed]] = {}
-        if method == "matrix":
+        if method == matrix.NAME:
             matrix.require(where, problem, matrix.schedule(problem, machine()))
 
     def apply(self, vectors: Any, *, adjoint: bool = False) -> NDArray[Any]:
@@ -71,7 +71,7 @@ class Linear:
         if self.order == "F":
             one, weight = reversed_axes(one), weight.T if weight.ndim == 2 else weight.transpose(0, 3, 2, 1)
         made = replace(one, batch=batch, x_shape=(batch, *one.x_shape), y_shape=(batch, *one.y_shape))
-        if self.method == "matrix":
+        if self.method == matrix.NAME:
             return self._matrix_runner(adjoint, made, weight)
         if adjoint:
             back = transposed(made, self.method, machine())
@@ -82,11 +82,7 @@ class Linear:
                 return back.run(turned, common.contiguous(self.where, "x", rows, dtype))
 
             return transpose
-        method = self.method
-        if method == "auto":
-            # By one sample, as everywhere, and without W.
-            free = [each for each in candidates(one, machine()) if each.name != "matrix"]
-            method = min(free, key=lambda each: each.cost.cycles).name
+        method = choice.without_matrix(one, machine()) if self.method == "auto" else self.method
         prepared = prepare(made, method, machine())
         packed = prepared.pack(self.where, weight, None)
 

@@ -6,27 +6,19 @@ import functools
 import math
 import os
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments, definition
 from triconv.geometry import ConvGeometry
-from triconv.methods import METHODS, NAMES, common, matrix
+from triconv.methods import METHODS, NAMES, choice, common
 from triconv.problem import Problem, problem
 from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine, machine
 from triconv.runtime.memory import human
-
-
-class Candidate(NamedTuple):
-    """A method with the schedule that it would run and what that is predicted to take."""
-
-    name: str
-    schedule: Any
-    cost: common.Cost
 
 
 class Prepared:
@@ -39,10 +31,10 @@ class Prepared:
         self.module = METHODS[name]
         self.flops = problem.flops
         self.cycles = self.module.cost(problem, schedule).cycles
+        self._held_bytes = self.module.packed_bytes(problem, schedule)
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
         sizes = math.prod(problem.x_shape) + 2 * math.prod(problem.y_shape)
         self._most_bytes = sizes * problem.dtype.itemsize + self._beside(os.cpu_count() or 1)
-        self._pack_bytes = 2 * self.module.packed_bytes(problem, schedule)
         self._pack = self.module.packer(problem.plain(), schedule)
         self._run = common.Made(
             problem.plain(), functools.partial(self.module.runner, problem.plain(), schedule)
@@ -51,21 +43,18 @@ class Prepared:
 
     def require_packed(self, where: str) -> None:
         """Refuse weights, or a W, that would not fit."""
-        if self.name == "matrix":
-            matrix.require(where, self.problem, self.schedule)
-        elif self._pack_bytes > memory.SMALL:
-            shape = self.problem.weight_shape
-            memory.require(where, self._pack_bytes, f"a packed copy of the weight of shape {shape}")
+        self.module.require(where, self.problem, self.schedule)
 
     def pack(self, where: str, weight: NDArray[Any], bias: Any) -> common.Packed:
         """Weights and bias in the method's order."""
-        self.require_packed(where)
+        if self.module.NEEDS_MATRIX or self._held_bytes > memory.SMALL // 2:
+            self.require_packed(where)
         start = self._no_bias
         if bias is not None:
             start = np.empty_like(start)
             start[:] = arguments.cast(np.asarray(bias), start.dtype)
         packed = self._pack(weight, start)
-        if self.name == "matrix" and definition.w_may_differ(self.problem, weight):
+        if self.module.NEEDS_MATRIX and definition.w_may_differ(self.problem, weight):
             definition.require(where, self.problem)
             packed = packed._replace(given=weight)
         return packed
@@ -115,41 +104,10 @@ class Prepared:
 
 
 @functools.lru_cache(maxsize=1024)
-def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
-    """Every method's schedule and predicted cost."""
-    return tuple(candidate(problem, name, machine) for name in METHODS)
-
-
-def candidate(problem: Problem, name: str, machine: Machine) -> Candidate:
-    """One method's schedule and predicted cost."""
-    schedule = METHODS[name].schedule(problem.plain(), machine)
-    return Candidate(name, schedule, METHODS[name].cost(problem, schedule))
-
-
-def chosen(problem: Problem, machine: Machine) -> str:
-    """The method predicted to be the fastest, W only where it takes no more memory than the best without it.
-
-    By one sample and one thread: the order of a sum, hence its bits, may depend on neither.
-    """
-    one = replace(problem, batch=1)
-    best = min(
-        (candidate(one, name, machine) for name in METHODS if name != "matrix"),
-        key=lambda each: each.cost.cycles,
-    )
-    module = METHODS[best.name]
-    most = module.packed_bytes(one, best.schedule) + module.workspace_bytes(one, best.schedule, 1)
-    if matrix.table_bytes(one) > most:  # it is not even counted what W would hold
-        return best.name
-    W = candidate(one, "matrix", machine)
-    is_lean = matrix.assembly_bytes(one, W.schedule) <= most
-    return W.name if is_lean and W.cost.cycles < best.cost.cycles else best.name
-
-
-@functools.lru_cache(maxsize=1024)
 def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
     """Choose the method where it is ``"auto"``, and build what its kernels index by."""
     if method == "auto":
-        method = chosen(problem, machine)
+        method = choice.fastest(problem, machine)
     return Prepared(problem, method, METHODS[method].schedule(problem.plain(), machine))
 
 
@@ -275,12 +233,13 @@ class ConvPlan:
         direct was chosen: it is predicted to take the fewest cycles
         """
         p = self._prepared.problem
-        options = candidates(p, machine())
+        options = choice.candidates(p, machine())
         reason = "it was asked for"
         if self._asked == "auto":
             reason = "it is predicted to take the fewest cycles"
-            fastest = min(candidates(replace(p, batch=1), machine()), key=lambda each: each.cost.cycles)
-            if fastest.name == "matrix" != self.method:
+            one = choice.candidates(replace(p, batch=1), machine())
+            fastest = min(one, key=lambda each: each.cost.cycles).name
+            if METHODS[fastest].NEEDS_MATRIX and not METHODS[self.method].NEEDS_MATRIX:
                 reason += " without W, which would take more memory"
         lines = [f"{self.method} was chosen: {reason}"]
         for name, schedule, cost in options:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from triconv import arguments
 from triconv.api import conv2d, flatten_weight, im2col, pad
 from triconv.geometry import ConvGeometry
-from triconv.methods import METHODS, matrix
-from triconv.plan import candidates
+from triconv.methods import METHODS
+from triconv.methods.choice import candidates
 from triconv.problem import Problem, Shape, check_channels, problem
 from triconv.runtime.machine import machine
 
@@ -211,9 +211,9 @@ class Scene:
             found.append(
                 {
                     "method": name,
-                    "operations": self.geometry.flops // 2 if name != "matrix" else schedule.entries,
+                    "operations": schedule.entries if module.NEEDS_MATRIX else self.geometry.flops // 2,
                     "bytes": cost.bytes,
-                    "entries": schedule.entries if module is matrix else None,
+                    "entries": schedule.entries if module.NEEDS_MATRIX else None,
                     "workspace": module.workspace_bytes(self.problem, schedule, 1),
                     "packed": module.packed_bytes(self.problem, schedule),
                 }

@@ -1,8 +1,8 @@
 """What kernels are told: records of named groups of numbers; steps and places count elements.
 
-A number has one meaning wherever it is read. A kernel's record is the sum of the groups that it reads, declared
-above it. Numbers over axes hold rows, then columns. How an array lies in memory is told by its steps alone, so
-that no kernel knows a layout:
+A number has one meaning wherever it is read. A kernel's record is the sum of the groups that it reads, which
+stands above it. Numbers over axes hold rows, then columns. How an array lies in memory is told by its steps
+alone, so that no kernel knows a layout:
 
     x[n, r, c, C]   stands at   n * sample + r * step[0] + c * step[1] + C * channel
 

@@ -1,15 +1,9 @@
-"""The ways to compute one convolution: modules that answer the same questions in the same order.
-
-Each has ``schedule``, a pure function of problem and machine; ``cost``, ``packed_bytes`` and
-``workspace_bytes``, what that schedule will take; ``packer``, which puts weights in its own order;
-``tables``, what its kernels index by; ``runner``, which runs them; and ``explain``, the schedule in words.
-"""
+"""The ways to compute one convolution: modules that answer the questions of `Method`, in its order."""
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from triconv.methods import direct, im2col, matrix
+from triconv.methods.method import Method
 
-METHODS: dict[str, ModuleType] = {"direct": direct, "im2col": im2col, "matrix": matrix}
+METHODS: dict[str, Method] = {method.NAME: method for method in (direct, im2col, matrix)}
 NAMES = ("auto", *METHODS)

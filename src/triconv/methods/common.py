@@ -260,6 +260,13 @@ def require_copy(where: str, name: str, array: NDArray[Any], dtype: np.dtype[Any
     memory.require(where, array.size * dtype.itemsize, f"a copy of {name} of shape {array.shape} ({dtype})")
 
 
+def require_packed(where: str, problem: Problem, size: int) -> None:
+    """Refuse packed weights of ``size`` bytes that would not fit beside a copy in the order of the kernel."""
+    if 2 * size > memory.SMALL:
+        shape = problem.weight_shape
+        memory.require(where, 2 * size, f"a packed copy of the weight of shape {shape}")
+
+
 def aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """A new array whose first element starts a line of the cache, so that vectors do not straddle two.
 

@@ -23,6 +23,10 @@ ALONG = ("rows", "flat")  # the orientations with tiles of several rows
 PLANES = ("columns", "rows")  # the orientations that read one plane a channel
 
 
+NAME = "direct"
+NEEDS_MATRIX = False
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How the work is laid out: the tile, rows of output a band, filters a chunk."""
@@ -42,6 +46,11 @@ class Schedule:
     def tasks(self) -> int:
         """Parts that threads share, for one sample."""
         return self.pieces * self.chunks
+
+
+def supports(problem: Problem) -> str:
+    """Why it cannot do a problem: it can do them all."""
+    return ""
 
 
 def schedule(problem: Problem, machine: Machine) -> Schedule:
@@ -176,6 +185,11 @@ def packed_bytes(problem: Problem, plan: Schedule) -> int:
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
     return (workers * plan.share + common.spare(problem)) * problem.dtype.itemsize
+
+
+def require(where: str, problem: Problem, plan: Schedule) -> None:
+    """Refuse packed weights that would not fit."""
+    common.require_packed(where, problem, packed_bytes(problem, plan))
 
 
 def packer(problem: Problem, plan: Schedule) -> Packer:

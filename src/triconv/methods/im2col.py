@@ -19,6 +19,10 @@ PATCH = 6  # cycles to copy an element of a patch: 2.7 to 6 where a 1x1 kernel c
 MOST = (8 << 20) - common.PAGE
 
 
+NAME = "im2col"
+NEEDS_MATRIX = False
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How the work is laid out: the tile, patches a block, filters a chunk."""
@@ -36,6 +40,11 @@ class Schedule:
     def tasks(self) -> int:
         """Parts that threads share, for one sample."""
         return self.pieces * self.chunks
+
+
+def supports(problem: Problem) -> str:
+    """Why it cannot do a problem: it can do them all."""
+    return ""
 
 
 def schedule(problem: Problem, machine: Machine) -> Schedule:
@@ -96,6 +105,11 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
 def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
     """Groups of packed filters, and filters in a block."""
     return problem.geometry.groups, plan.tile.width if plan.orientation == "channels" else plan.tile.rows
+
+
+def require(where: str, problem: Problem, plan: Schedule) -> None:
+    """Refuse packed weights that would not fit."""
+    common.require_packed(where, problem, packed_bytes(problem, plan))
 
 
 def packer(problem: Problem, plan: Schedule) -> Packer:

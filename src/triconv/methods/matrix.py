@@ -52,6 +52,10 @@ class Pairs(NamedTuple):
     step: int  # columns by which they are moved
 
 
+NAME = "matrix"
+NEEDS_MATRIX = True
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How W is laid out and multiplied."""
@@ -66,6 +70,11 @@ class Schedule:
     task_rows: int
     tile: Tile
     shared: bool  # rows of a tile have the same columns
+
+
+def supports(problem: Problem) -> str:
+    """Why it cannot do a problem: it can do them all."""
+    return ""
 
 
 def schedule(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from triconv.kernels import weight_grad as kernels
 from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
-from triconv.methods import common, im2col, numbers
+from triconv.methods import common, direct, im2col, numbers
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -22,6 +22,7 @@ BAND = 384 << 10  # bytes of both images that tiles stream through
 LONG = 8  # lines of the cache from which pixels are laid apart, each copied by itself
 HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every band
 ROWS = (12, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of a tile
+FORMS = (direct.NAME, im2col.NAME)
 PLACES = 8  # rows of a tile where each channel has a filter
 
 
@@ -33,7 +34,7 @@ class Schedule:
     that have a filter each (``"each"``), few of which lie in a vector several times (``flat``).
     """
 
-    form: str  # "direct" or "im2col"
+    form: str  # the method whose copies it works on: bands or blocks of patches
     orientation: str
     flat: bool
     tile: Tile
@@ -64,12 +65,12 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     filters = g.out_channels // g.groups
     pixel, of_grad = apart(g.in_channels, dtype), apart(g.out_channels, dtype)
     taps, depth, flat = (h.kernel, w.kernel), g.group_channels, False
-    if form == "im2col":
+    if form == im2col.NAME:
         taps, depth = (1, 1), g.patch_size
         pixel = apart(depth * g.groups, dtype)
     elif g.groups == 1 and pixel == g.in_channels and w.dilation == 1 and side_by_side(problem):
         taps, depth = (h.kernel, 1), w.kernel * g.group_channels
-    own = list(each_tiles(problem, machine)) if form == "direct" else []
+    own = list(each_tiles(problem, machine)) if form == direct.NAME else []
     if own:
         orientation, (tile, flat) = "each", own[0]
         taps = h.kernel, -(-w.kernel // tile.rows) * tile.rows
@@ -85,7 +86,7 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
         total = g.out_channels * g.patch_size
         blocks, kept = g.groups * row_blocks * column_blocks, taps[0] * taps[1]
     kept *= tile.rows * tile.width * common.lanes_parts(problem)
-    if form == "im2col":
+    if form == im2col.NAME:
         row, lines, step, reach, grad_row = pixel, h.out * w.out, 1, 1, of_grad
     else:
         row, lines, step, reach, grad_row = w.padded * pixel, h.out, h.stride, h.reach, w.out * of_grad
@@ -140,15 +141,16 @@ def apart(channels: int, dtype: np.dtype[Any]) -> int:
 def chosen(problem: Problem, machine: Machine) -> str:
     """The form that is predicted to take fewer cycles a pixel."""
     g = problem.geometry
-    direct, patches = (schedule(problem, machine, form) for form in ("direct", "im2col"))
-    if direct.orientation == "each":
-        return "direct"
+    bands, patches = (schedule(problem, machine, form) for form in FORMS)
+    if bands.orientation == "each":
+        return direct.NAME
 
     def predicted(plan: Schedule) -> float:
         taps = plan.taps[0] * plan.taps[1]
         return taps * cycles(g.out_channels // g.groups, plan.depth, plan.orientation, plan.tile)
 
-    return "direct" if predicted(direct) <= predicted(patches) + im2col.PATCH * g.patch_size else "im2col"
+    copied = im2col.PATCH * g.patch_size
+    return direct.NAME if predicted(bands) <= predicted(patches) + copied else im2col.NAME
 
 
 def tiles(problem: Problem, machine: Machine) -> Iterator[tuple[str, Tile]]:
@@ -190,7 +192,7 @@ def cycles(filters: int, depth: int, orientation: str, tile: Tile) -> float:
 def table_bytes(problem: Problem, plan: Schedule) -> int:
     """Bytes of the places of the gradient's pixels, of which blocks of patches need all."""
     h, w = problem.axes
-    return 3 * 8 * h.out * w.out if plan.form == "im2col" else 0
+    return 3 * 8 * h.out * w.out if plan.form == im2col.NAME else 0
 
 
 def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
@@ -208,7 +210,7 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
     lines, pixels = np.arange(h.out), np.arange(w.out)
     pixel = w.stride * plan.pixel_elements
     channel = taps.channel
-    if plan.form == "im2col":
+    if plan.form == im2col.NAME:
         lines, pixels, y_row = np.zeros(1, np.int64), np.arange(h.out * w.out), 0
         pixel, channel = plan.pixel_elements, 1
     elif plan.depth > g.group_channels and g.group_channels == 1:

@@ -1,0 +1,51 @@
+"""What every way to compute a convolution answers, in the order in which it is asked."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from triconv.methods.common import Cost, Packer, Runner
+from triconv.problem import Problem
+from triconv.runtime.machine import Machine
+
+
+class Method(Protocol):
+    """A module, or an object, that computes convolutions in one way.
+
+    A schedule is of its own kind, and comes back to it in everything that it is asked after that.
+    """
+
+    @property
+    def NAME(self) -> str:
+        """What callers know it by."""
+
+    @property
+    def NEEDS_MATRIX(self) -> bool:
+        """Whether it assembles W, which takes memory that others do not need."""
+
+    def supports(self, problem: Problem) -> str:
+        """Why it cannot do a problem; empty where it can."""
+
+    def schedule(self, problem: Problem, machine: Machine) -> Any:
+        """How the work would be laid out; a pure function."""
+
+    def cost(self, problem: Problem, plan: Any) -> Cost:
+        """What that is predicted to take."""
+
+    def packed_bytes(self, problem: Problem, plan: Any) -> int:
+        """Bytes of what is kept of the weights: packed ones, or W."""
+
+    def workspace_bytes(self, problem: Problem, plan: Any, workers: int) -> int:
+        """Bytes that a call takes beside its input and output."""
+
+    def require(self, where: str, problem: Problem, plan: Any) -> None:
+        """Refuse what is kept of the weights where it would not fit while it is made."""
+
+    def packer(self, problem: Problem, plan: Any) -> Packer:
+        """A function that puts weights and a bias in its own order."""
+
+    def runner(self, problem: Problem, plan: Any) -> Runner:
+        """A function of these that convolves."""
+
+    def explain(self, problem: Problem, plan: Any) -> str:
+        """The schedule in words."""
