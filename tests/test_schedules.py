@@ -48,10 +48,10 @@ def kinds(problem, whole):
         tile = plan.tile
         kind = (tile.rows, tile.vectors) if whole else ()
         if name == "direct":
-            kind += plan.orientation, plan.edge > 0, plan.middle == made.axes[1].out, plan.chunks > 1
+            kind += plan.orientation.name, plan.edge > 0, plan.middle == made.axes[1].out, plan.chunks > 1
             kind += (tile.kernel, tile.stride, tile.group) if whole else (tile.kernel > 1, tile.group > 1)
         elif name == "im2col":
-            kind += plan.orientation, plan.pieces > 1, plan.chunks > 1
+            kind += plan.orientation.name, plan.pieces > 1, plan.chunks > 1
         else:
             kind += tile.lanes > 1, tile.vectors, plan.shared
         yield name, *kind

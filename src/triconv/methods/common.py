@@ -15,6 +15,7 @@ from triconv.kernels import pack as kernels
 from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
 from triconv.methods import numbers
+from triconv.methods.orientations import CHANNELS, COLUMNS, Orientation
 from triconv.problem import Problem
 from triconv.runtime import memory, threads
 from triconv.runtime.machine import Machine
@@ -97,21 +98,17 @@ class Cost:
     cycles: float
 
 
-def vectors(problem: Problem, machine: Machine) -> tuple[str, Tile]:
-    """Which way the vectors lie, and the tile.
-
-    ``channels`` fills lanes with filters, ``columns`` with pixels of a row; the one that is predicted to
-    take fewer cycles is taken.
-    """
+def vectors(problem: Problem, machine: Machine) -> tuple[Orientation, Tile]:
+    """Whether lanes are filters or pixels of a row, and the tile: what is predicted to take fewer cycles."""
     g = problem.geometry
     filters = g.out_channels // g.groups
-    options = [("columns", tile) for tile in columns_tiles(problem.dtype, filters, machine)]
+    options = [(COLUMNS, tile) for tile in columns_tiles(problem.dtype, filters, machine)]
     if filters > 1 and not grouped(problem, machine):
-        options += [("channels", tile) for tile in channels_tiles(problem.dtype, filters, machine)]
+        options += [(CHANNELS, tile) for tile in channels_tiles(problem.dtype, filters, machine)]
     return min(options, key=lambda option: tile_cycles(problem, *option))
 
 
-def tile_cycles(problem: Problem, orientation: str, tile: Tile) -> float:
+def tile_cycles(problem: Problem, orientation: Orientation, tile: Tile) -> float:
     """Cycles that the tiles of a row of pixels take, by what a core can do in one of them.
 
     That is two multiply-adds and two reads of a line of the cache. Vectors of weights lie along its lines;
@@ -121,7 +118,7 @@ def tile_cycles(problem: Problem, orientation: str, tile: Tile) -> float:
     h, w = problem.axes
     filters, pixels = g.out_channels // g.groups, w.out
     multiplied = tile.rows * tile.vectors * lanes_parts(problem)
-    if orientation == "channels":
+    if orientation.over_filters:
         reads = tile.vectors + tile.rows
         tiles = (
             rounded(filters, tile.width) / tile.width * rounded(pixels * h.out, tile.rows) / tile.rows / h.out
@@ -337,17 +334,3 @@ def flat(table: NDArray[Any]) -> NDArray[np.int64]:
 def threads_for(flops: int) -> int:
     """How many threads a call of this size uses: one where waking the others would take longer."""
     return 1 if flops < SERIAL else threads.get_num_threads()
-
-
-def describe(orientation: str, tile: Tile) -> str:
-    """The vectors and the tile, in words."""
-    over, rows = {
-        "channels": ("output channels", "pixels"),
-        "wrapped": ("output channels", "pixels"),
-        "columns": ("pixels of a row", "filters"),
-        "rows": ("pixels of a row", "rows"),
-        "depth": ("channels", "pixels"),
-        "flat": ("pixels and channels of a row", "rows"),
-    }[orientation]
-    vectors = f"{tile.vectors} vectors of {tile.lanes} {tile.dtype}"
-    return f"vectors over {over}, tiles of {tile.rows} {rows} x {vectors}"

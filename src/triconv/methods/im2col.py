@@ -11,6 +11,7 @@ from triconv.kernels import im2col as kernels
 from triconv.kernels.simd import Tile
 from triconv.methods import common, numbers
 from triconv.methods.common import Cost, Packed, Packer, Runner
+from triconv.methods.orientations import Orientation
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
@@ -27,7 +28,7 @@ NEEDS_MATRIX = False
 class Schedule:
     """How the work is laid out: the tile, patches a block, filters a chunk."""
 
-    orientation: str
+    orientation: Orientation
     tile: Tile
     pixels: int
     pieces: int
@@ -57,22 +58,20 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     row = common.spread(length, problem.dtype)
     total = h.out * w.out
     most = max(1, MOST // (row * size))
-    if orientation == "channels":
+    if orientation.over_filters:
         tile = replace(tile, rows=min(tile.rows, most))
-    step = tile.rows if orientation == "channels" else tile.width
+    step = tile.rows if orientation.over_filters else tile.width
     # Few pixels would read all the weights for little; then the filters are shared out instead.
     fair = max(-(-total * max(1, problem.batch) // common.TASKS), common.TILES * common.PIXELS)
     pixels = max(step, common.BAND // (row * size) // step * step)
     pixels = min(pixels, common.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
-    chunk, chunks = common.chunked(
-        problem, g.groups, tile.width if orientation == "channels" else tile.rows, pieces
-    )
-    if orientation == "columns":
+    chunk, chunks = common.chunked(problem, g.groups, orientation.blocks(g.groups, tile)[1], pieces)
+    if orientation.planes:
         row = common.spread(pixels, problem.dtype)
         row = row if row * length * size <= MOST else pixels
     # Where a row of the output ends in the middle of a block, tiles read on past its pixels.
-    held = max(pixels, step) + (step if problem.place else 0) if orientation == "channels" else length
+    held = max(pixels, step) + (step if problem.place else 0) if orientation.over_filters else length
     share = common.spread(held * row + tile.width, problem.dtype)
     return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
 
@@ -83,7 +82,7 @@ def cost(problem: Problem, plan: Schedule) -> Cost:
     g, tile = problem.geometry, plan.tile
     _, width = blocks(problem, plan)
     filters = g.groups * common.rounded(g.out_channels // g.groups, width)
-    step = tile.rows if plan.orientation == "channels" else tile.width
+    step = tile.rows if plan.orientation.over_filters else tile.width
     pixels = common.tiled(h.out * w.out, plan.pixels, step)
     operations = problem.batch * pixels * filters * g.patch_size
     elements = h.out * w.out * g.patch_size * g.groups * plan.chunks
@@ -104,7 +103,7 @@ def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
 
 def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
     """Groups of packed filters, and filters in a block."""
-    return problem.geometry.groups, plan.tile.width if plan.orientation == "channels" else plan.tile.rows
+    return plan.orientation.blocks(problem.geometry.groups, plan.tile)
 
 
 def require(where: str, problem: Problem, plan: Schedule) -> None:
@@ -120,7 +119,7 @@ def packer(problem: Problem, plan: Schedule) -> Packer:
 def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     g = problem.geometry
-    if plan.orientation == "channels":
+    if plan.orientation.over_filters:
         steps, n_steps, run, group = np.zeros(2, np.int64), 1, g.patch_size, g.patch_size
     else:
         steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
@@ -138,7 +137,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
             "line": problem.axes[1].out * (1 if problem.place else problem.axes[0].out),
             "row": plan.row_elements,
         },
-        data={"pixel": plan.row_elements if plan.orientation == "channels" else 1, "group": group},
+        data={"pixel": plan.row_elements if plan.orientation.over_filters else 1, "group": group},
         sum={"steps": n_steps, "run": run},
         work={
             "batch": problem.batch,
@@ -146,9 +145,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
             "chunk": plan.chunk,
             "chunks": plan.chunks,
             "share": plan.share,
-            "clears": plan.orientation == "columns"
-            or plan.pixels < plan.tile.rows
-            or problem.place is not None,
+            "clears": plan.orientation.planes or plan.pixels < plan.tile.rows or problem.place is not None,
         },
         tasks=problem.batch * plan.tasks,
     )
@@ -158,7 +155,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
 def runner(problem: Problem, plan: Schedule) -> Runner:
     """A function of packed weights that convolves flat, contiguous ``x`` into ``y``."""
     *indices, record = tables(problem, plan)
-    kernel = kernels.kernel(plan.orientation, plan.tile)
+    kernel = kernels.kernel(plan.orientation.name, plan.tile)
     dtype, share, spare = problem.dtype, plan.share, common.spare(problem)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
@@ -171,6 +168,6 @@ def runner(problem: Problem, plan: Schedule) -> Runner:
 def explain(problem: Problem, plan: Schedule) -> str:
     """The schedule in words."""
     return (
-        f"{common.describe(plan.orientation, plan.tile)}; {plan.pieces} blocks of {plan.pixels} patches; "
+        f"{plan.orientation.describe(plan.tile)}; {plan.pieces} blocks of {plan.pixels} patches; "
         f"{plan.chunks} chunks of {plan.chunk} blocks of filters"
     )
