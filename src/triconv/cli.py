@@ -30,13 +30,13 @@ from triconv.compare import (
     predicted_seconds,
 )
 from triconv.forecast import Forecast, Run
+from triconv.methods import METHODS
 from triconv.problem import Problem, problem
 from triconv.runtime import cache, threads
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
 
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
-METHODS = ("direct", "im2col", "matrix")
 MATRIX_LIMIT = 1 << 30  # bytes of W
 CALL_LIMIT = 5.0  # seconds that a call may be predicted to take
 TIME_LIMIT = 1.0  # seconds after which a method is not called again
@@ -308,7 +308,7 @@ def _measure(grid: Grid) -> tuple[dict[tuple[int, int | str], Comparison], NDArr
     runs = [
         Run(method, 0.0 if method in notes else predicted_seconds(task, method), REFERENCE * (not n))
         for task in grid.tasks.values()
-        for notes in (left_out(task, METHODS, MATRIX_LIMIT, CALL_LIMIT),)
+        for notes in (left_out(task, tuple(METHODS), MATRIX_LIMIT, CALL_LIMIT),)
         for n, method in enumerate(METHODS)
     ]
     first, task = next(iter(grid.tasks.items()))
@@ -319,7 +319,7 @@ def _measure(grid: Grid) -> tuple[dict[tuple[int, int | str], Comparison], NDArr
             (stride, padding): compare(
                 grid.x,
                 grid.weight,
-                methods=METHODS,
+                methods=tuple(METHODS),
                 stride=stride,
                 padding=padding,
                 groups=grid.groups,

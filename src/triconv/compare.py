@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.methods import NAMES, matrix
+from triconv.methods import METHODS, NAMES
+from triconv.methods.choice import candidates
 from triconv.methods.common import threads_for
-from triconv.plan import ConvPlan, candidates, plan
+from triconv.plan import ConvPlan, plan
 from triconv.problem import Problem, batch_channels_last, problem
 from triconv.reference import Reference, error_bound, reference
 from triconv.runtime import memory
@@ -305,10 +306,12 @@ def left_out(
 ) -> dict[str, str]:
     """Which of the methods do not run, and why."""
     notes = {}
-    if "matrix" in methods and matrix_limit is not None:
-        size = matrix.packed_bytes(task, matrix.schedule(task, machine()))
-        if size > matrix_limit:
-            notes["matrix"] = f"not built: W would take {human(size)}, more than {human(matrix_limit)}"
+    for name in methods:
+        form = METHODS.get(name)  # None for "auto"
+        if matrix_limit is not None and form is not None and form.NEEDS_MATRIX:
+            size = form.packed_bytes(task, form.schedule(task.plain(), machine()))
+            if size > matrix_limit:
+                notes[name] = f"not built: W would take {human(size)}, more than {human(matrix_limit)}"
     seconds = {method: predicted_seconds(task, method) for method in methods if method not in notes}
     for method, needed in seconds.items():
         if call_limit is not None and needed > max(call_limit, min(seconds.values())):
