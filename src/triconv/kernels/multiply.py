@@ -29,30 +29,32 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         stretches, pixels = (1, lines * length) if wrapped else (lines, length)
+        blocks, count, size_of_block = p.packed.blocks, p.groups.filters, p.packed.size
+        data_pixel, n_steps, run = p.data.pixel, p.sum.steps, p.sum.run
+        y_row, y_pixel, y_filter = p.output.step[0], p.output.step[1], p.output.filter
+        line_step = p.window.stride[0] * row
         for block in range(first, last):
-            group, part = divmod(block, p.packed.blocks)
-            m = group * p.groups.filters + part * width
-            filters = min(width, p.groups.filters - part * width)
+            group, part = divmod(block, blocks)
+            m = group * count + part * width
+            filters = min(width, count - part * width)
             for line in range(stretches):
-                begin = group * depth + line * p.window.stride[0] * row
+                begin = group * depth + line * line_step
                 for start in range(0, pixels, n_pixels):
                     # The last tile starts early and computes a few pixels again.
                     pixel = max(0, min(start, pixels - n_pixels))
                     micro(
-                        data + (begin if wrapped else begin + pixel * p.data.pixel) * size,
-                        address(offsets, pixel) if wrapped else p.data.pixel,
+                        data + (begin if wrapped else begin + pixel * data_pixel) * size,
+                        address(offsets, pixel) if wrapped else data_pixel,
                         address(steps, 0),
-                        p.sum.steps,
-                        p.sum.run,
-                        address(weight, block * p.packed.size),
+                        n_steps,
+                        run,
+                        address(weight, block * size_of_block),
                         address(bias, block * width),
-                        address(
-                            y, at + line * p.output.step[0] + pixel * p.output.step[1] + m * p.output.filter
-                        ),
+                        address(y, at + line * y_row + pixel * y_pixel + m * y_filter),
                         min(n_pixels, pixels),
                         filters,
-                        p.output.step[1],
-                        p.output.filter,
+                        y_pixel,
+                        y_filter,
                     )
 
     return multiply
@@ -72,26 +74,27 @@ def columns(tile: Tile) -> Any:
 
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        blocks, count, size_of_block, n_steps = p.packed.blocks, p.groups.filters, p.packed.size, p.sum.steps
+        y_row, y_pixel, y_filter = p.output.step[0], p.output.step[1], p.output.filter
+        line_step = p.window.stride[0] * row
         for block in range(first, last):
-            group, part = divmod(block, p.packed.blocks)
-            m = group * p.groups.filters + part * n_filters
-            filters = min(n_filters, p.groups.filters - part * n_filters)
+            group, part = divmod(block, blocks)
+            m = group * count + part * n_filters
+            filters = min(n_filters, count - part * n_filters)
             for line in range(lines):
-                begin = group * depth + line * p.window.stride[0] * row
+                begin = group * depth + line * line_step
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
                         address(steps, 0),
-                        p.sum.steps,
-                        address(weight, block * p.packed.size),
+                        n_steps,
+                        address(weight, block * size_of_block),
                         address(bias, block * n_filters),
-                        address(
-                            y, at + line * p.output.step[0] + column * p.output.step[1] + m * p.output.filter
-                        ),
+                        address(y, at + line * y_row + column * y_pixel + m * y_filter),
                         filters,
                         min(width, length - column),
-                        p.output.filter,
-                        p.output.step[1],
+                        y_filter,
+                        y_pixel,
                     )
 
     return multiply
@@ -110,25 +113,29 @@ def rows(tile: Tile, flat: bool = False) -> Any:
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         across, step = (length * p.image.channels, 1) if flat else (length, p.output.step[1])
+        count, size_of_block, n_steps = p.groups.filters, p.packed.size, p.sum.steps
+        y_row, y_filter, line_step = p.output.step[0], p.output.filter, p.window.stride[0] * row
+        pitch, height = (row, 1) if known else (line_step, p.window.size[0])
+        tap_line = row * p.window.dilation[0]
         for m in range(first, last):
-            group = m // p.groups.filters
+            group = m // count
             for start in range(0, lines, n_lines):
                 line = max(0, min(start, lines - n_lines))
-                begin = group * depth + line * p.window.stride[0] * row
+                begin = group * depth + line * line_step
                 for column in range(0, across, width):
                     micro(
                         data + (begin + column) * size,
-                        row if known else row * p.window.stride[0],
-                        1 if known else p.window.size[0],
-                        row * p.window.dilation[0],
+                        pitch,
+                        height,
+                        tap_line,
                         address(steps, 0),
-                        p.sum.steps,
-                        address(weight, m * p.packed.size),
+                        n_steps,
+                        address(weight, m * size_of_block),
                         address(bias, m),
-                        address(y, at + line * p.output.step[0] + column * step + m * p.output.filter),
+                        address(y, at + line * y_row + column * step + m * y_filter),
                         min(n_lines, lines),
                         min(width, across - column),
-                        p.output.step[0],
+                        y_row,
                         step,
                     )
 
@@ -149,24 +156,29 @@ def depth(tile: Tile) -> Any:
 
     @inline
     def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+        size_of_block, channels = p.packed.size, p.image.channels
+        y_row, y_pixel, data_pixel = p.output.step[0], p.output.step[1], p.data.pixel
+        line_step, tap_line = p.window.stride[0] * row, row * p.window.dilation[0]
+        height, pitch = p.window.size[0], p.copy.column if known else p.data.pixel
+        across, tap = 1 if known else p.window.size[1], p.copy.column * p.window.dilation[1]
         for block in range(first, last):
             channel = block * width
             for line in range(lines):
                 for start in range(0, length, n_pixels):
                     pixel = max(0, min(start, length - n_pixels))
                     micro(
-                        data + (line * p.window.stride[0] * row + pixel * p.data.pixel + channel) * size,
-                        p.copy.column if known else p.data.pixel,
-                        p.window.size[0],
-                        row * p.window.dilation[0],
-                        1 if known else p.window.size[1],
-                        p.copy.column * p.window.dilation[1],
-                        address(weight, block * p.packed.size),
+                        data + (line * line_step + pixel * data_pixel + channel) * size,
+                        pitch,
+                        height,
+                        tap_line,
+                        across,
+                        tap,
+                        address(weight, block * size_of_block),
                         address(bias, block * width),
-                        address(y, at + line * p.output.step[0] + pixel * p.output.step[1] + channel),
+                        address(y, at + line * y_row + pixel * y_pixel + channel),
                         min(n_pixels, length),
-                        min(width, p.image.channels - channel),
-                        p.output.step[1],
+                        min(width, channels - channel),
+                        y_pixel,
                     )
 
     return multiply

@@ -100,25 +100,30 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
     every ``data.group``.
     """
     size = data.itemsize
-    groups, depth = p.groups.count, p.groups.channels
-    x_channel, data_group, channels = p.image.channel, p.data.group, p.image.channels
+    # Read once: a store might change the record, as far as the compiler knows.
+    groups, depth, channels = p.groups.count, p.groups.channels, p.image.channels
+    x_row, x_column, x_channel = p.image.step[0], p.image.step[1], p.image.channel
+    data_group, width = p.data.group, p.output.size[1]
+    k_h, k_w, s_h, s_w = p.window.size[0], p.window.size[1], p.window.stride[0], p.window.stride[1]
+    d_h, d_w = p.window.dilation[0], p.window.dilation[1]
+    inside, past = p.inside.first[1], p.inside.last[1]
     # A line of a patch that lies in both arrays as it is read.
-    straight = groups == 1 and channel == 1 and x_channel == 1 and p.window.dilation[1] == 1
-    straight = straight and p.image.step[1] == channels and column == channels
-    i, j = divmod(first, p.output.size[1])
+    straight = groups == 1 and channel == 1 and x_channel == 1 and d_w == 1
+    straight = straight and x_column == channels and column == channels
+    i, j = divmod(first, width)
     for t in range(count):
-        left = j * p.window.stride[1]
-        whole = straight and left >= p.inside.first[1] and left + p.window.size[1] <= p.inside.last[1]
-        for u in range(p.window.size[0]):
-            r = rows[i * p.window.stride[0] + u * p.window.dilation[0]]
+        left = j * s_w
+        whole = straight and left >= inside and left + k_w <= past
+        for u in range(k_h):
+            r = rows[i * s_h + u * d_h]
             to = start + t * pixel + u * row
             if whole and r >= 0:
-                source = sample + r * p.image.step[0] + (left - p.inside.first[1]) * p.image.step[1]
-                copy(address(data, to), address(x, source), p.window.size[1] * channels * size)
+                source = sample + r * x_row + (left - inside) * x_column
+                copy(address(data, to), address(x, source), k_w * channels * size)
                 continue
-            for v in range(p.window.size[1]):
-                s = columns[left + v * p.window.dilation[1]]
-                source = sample + r * p.image.step[0] + s * p.image.step[1]
+            for v in range(k_w):
+                s = columns[left + v * d_w]
+                source = sample + r * x_row + s * x_column
                 for g in range(groups):
                     for c in range(depth):
                         shown = r >= 0 and s >= 0
@@ -126,7 +131,7 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
                     source += depth * x_channel
                 to += column
         j += 1
-        if j == p.output.size[1]:
+        if j == width:
             i, j = i + 1, 0
 
 
@@ -181,38 +186,41 @@ def filters(dtype: str) -> Kernel:
 
     def filters(worker, weight, bias, packed, start, record, counters, workers):
         p = record[0]
-        blocks, width = p.groups.count * p.packed.blocks, p.packed.width
+        blocks, width, size_of_block = p.groups.count * p.packed.blocks, p.packed.width, p.packed.size
+        deep, of_group, blocks_of_group = p.groups.channels, p.groups.filters, p.packed.blocks
+        w_filters, w_gap, w_filter, w_channel = (
+            p.weight.filters, p.weight.gap, p.weight.filter, p.weight.channel
+        )  # fmt: skip
+        w_start, w_row, w_column = p.weight.start, p.weight.step[0], p.weight.step[1]
         block = take(counters, worker, workers, blocks)
         while block < blocks:
-            group, part = divmod(block, p.packed.blocks)
-            first = group * p.groups.filters + part * width
-            count = min(width, p.groups.filters - part * width)
+            group, part = divmod(block, blocks_of_group)
+            first = group * of_group + part * width
+            count = min(width, of_group - part * width)
             # Filters that lie side by side, as those of a transposed convolution do, and in one group.
-            straight = p.weight.filter == 1 and p.groups.filters == p.weight.filters
+            straight = w_filter == 1 and of_group == w_filters
             for lane in range(width):
                 start[block * width + lane] = bias[first + lane] if lane < count else 0
-            to = block * p.packed.size
+            to = block * size_of_block
             for u in range(p.window.size[0]):
                 for v in range(p.window.size[1]):
-                    tap = p.weight.start + u * p.weight.step[0] + v * p.weight.step[1]
+                    tap = w_start + u * w_row + v * w_column
                     if straight:
-                        tap += first + first // p.weight.filters * p.weight.gap
-                        for c in range(p.groups.channels):
-                            copy(
-                                address(packed, to), address(weight, tap + c * p.weight.channel), count * size
-                            )
+                        tap += first + first // w_filters * w_gap
+                        for c in range(deep):
+                            copy(address(packed, to), address(weight, tap + c * w_channel), count * size)
                             for lane in range(count, width):
                                 packed[to + lane] = 0
                             to += width
                         continue
-                    for strip in range(0, p.groups.channels, STRIP):
-                        depth = min(STRIP, p.groups.channels - strip)
+                    for strip in range(0, deep, STRIP):
+                        depth = min(STRIP, deep - strip)
                         for lane in range(width):
-                            source = tap + (first + lane) * p.weight.filter
-                            if p.weight.gap:
-                                source += (first + lane) // p.weight.filters * p.weight.gap
+                            source = tap + (first + lane) * w_filter
+                            if w_gap:
+                                source += (first + lane) // w_filters * w_gap
                             for c in range(depth):
-                                at = source + (strip + c) * p.weight.channel
+                                at = source + (strip + c) * w_channel
                                 packed[to + c * width + lane] = weight[at] if lane < count else 0
                         to += depth * width
             block = take(counters, worker, workers, blocks)
