@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
 from triconv.kernels import im2col as patch_kernels
-from triconv.methods import NAMES, common, matrix, numbers
+from triconv.methods import choice, common, matrix, names, numbers
 from triconv.plan import Prepared, prepare
 from triconv.problem import Shape, check_weight, image_shape, problem, unfiltered
 from triconv.runtime import memory
@@ -177,7 +177,9 @@ def known(
         padding_mode=padding_mode,
         layout=layout,
     )
-    return prepare(made, arguments.choice(where, "method", method, NAMES), machine())
+    method = arguments.choice(where, "method", method, names())
+    choice.require(where, method, made)
+    return prepare(made, method, machine())
 
 
 def warmup() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.methods import METHODS, NAMES
+from triconv.methods import METHODS, names
 from triconv.methods.choice import candidates
 from triconv.methods.common import threads_for
 from triconv.plan import ConvPlan, plan
@@ -248,7 +248,7 @@ def compare(
     time_limit = _seconds("time_limit", time_limit)
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         raise TypeError(f"compare: methods expects a sequence of str, got {arguments.describe(methods)}")
-    methods = [arguments.choice("compare", "methods", method, NAMES) for method in methods]
+    methods = [arguments.choice("compare", "methods", method, names()) for method in methods]
     dtype = arguments.result_dtype(x, weight, bias)
     keywords: dict[str, Any] = {
         "stride": stride,

@@ -14,7 +14,7 @@ from triconv import arguments
 from triconv.adjoint import Transposed, folding, transposed, weight_grad_by_matrix
 from triconv.axis import Axis
 from triconv.geometry import ConvGeometry
-from triconv.methods import NAMES, common, matrix, weight_grad
+from triconv.methods import choice, common, matrix, names, weight_grad
 from triconv.problem import (
     Problem,
     Shape,
@@ -287,7 +287,8 @@ def conv_transpose2d(
         *(shape, filters.shape, y.shape),
     )
     require(where, made)
-    method = arguments.choice(where, "method", method, NAMES)
+    method = arguments.choice(where, "method", method, names())
+    choice.require(where, method, made)
     return transpose(where, transposed(made, method, machine()), y, filters, start, "x")
 
 
@@ -378,7 +379,7 @@ def known_input_grad(
     method: Any,
 ) -> Transposed:
     """Check what `conv2d_input_grad` is told, and choose how it is computed; kept for a second call."""
-    method = arguments.choice(where, "method", method, NAMES)
+    method = arguments.choice(where, "method", method, names())
     made = problem(
         where,
         arguments.integers(where, "input_shape", input_shape, "a sequence of ints, the full shape of x", 0),
@@ -395,6 +396,7 @@ def known_input_grad(
     )
     check_grad(where, grad_shape, made)
     require(where, made)
+    choice.require(where, method, made)
     return transposed(made, method, machine())
 
 
@@ -418,7 +420,7 @@ def known_weight_grad(
     kernel = arguments.pair(where, "kernel_size", kernel_size)
     groups = arguments.integer(where, "groups", groups, 1)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
-    method = arguments.choice(where, "method", method, NAMES)
+    method = arguments.choice(where, "method", method, names())
     _, (_, _, channels) = image_shape(where, "x", x_shape, layout)
     if len(x_shape) == 2 == len(grad_shape):
         weight_shape: Shape = kernel

@@ -12,7 +12,7 @@ from triconv import arguments
 from triconv.api import convolved
 from triconv.axis import Axis
 from triconv.gradients import conv2d_input_grad, conv2d_weight_grad
-from triconv.methods import NAMES
+from triconv.methods import names
 from triconv.problem import in_layout
 from triconv.runtime import memory
 
@@ -130,7 +130,7 @@ class Conv2d:
             "groups": groups,
             "padding_mode": arguments.padding_mode(where, padding_mode),
             "layout": arguments.choice(where, "layout", layout, arguments.LAYOUTS),
-            "method": arguments.choice(where, "method", method, NAMES),
+            "method": arguments.choice(where, "method", method, names()),
         }
         bias = arguments.boolean(where, "bias", bias)
         made = arguments.dtype_of(where, dtype)

@@ -14,7 +14,7 @@ from triconv import arguments, spectrum
 from triconv.algebra import WHERE, Operator
 from triconv.api import conv_matrix
 from triconv.linear import Linear
-from triconv.methods import NAMES, common
+from triconv.methods import choice, common, names
 from triconv.problem import Shape, problem
 from triconv.runtime import memory
 
@@ -108,7 +108,7 @@ class ConvOperator(Operator):
         )
         layout = arguments.choice(WHERE, "layout", layout, arguments.LAYOUTS)
         self._order = arguments.choice(WHERE, "order", order, arguments.ORDERS)
-        self._method = arguments.choice(WHERE, "method", method, NAMES)
+        self._method = arguments.choice(WHERE, "method", method, names())
         if len(shape) > 3:
             raise ValueError(
                 f"{WHERE}: input_shape expects one sample's shape, got {shape}; the operator maps one sample"
@@ -128,6 +128,7 @@ class ConvOperator(Operator):
             layout=layout,
             x_name="input_shape",
         )
+        choice.require(WHERE, self._method, self._problem)
         common.require_copy(WHERE, "weight", filters, dtype)
         self._weight = np.array(filters, dtype, order="C")
         self._linear = Linear(WHERE, self._problem, self._weight, self._order, self._method)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments, definition
 from triconv.geometry import ConvGeometry
-from triconv.methods import METHODS, NAMES, choice, common
+from triconv.methods import METHODS, choice, common, names
 from triconv.problem import Problem, problem
 from triconv.runtime import memory
 from triconv.runtime.interrupts import interruptible
@@ -331,7 +331,7 @@ def plan(
         if result.kind == "c" and wanted.kind != "c":
             raise TypeError(f"{where}: dtype expects a complex dtype for complex weights, got {wanted}")
         result = wanted
-    asked = arguments.choice(where, "method", method, NAMES)
+    asked = arguments.choice(where, "method", method, names())
     made = problem(
         where,
         shape,
@@ -346,6 +346,7 @@ def plan(
         layout=layout,
         x_name="input_shape",
     )
+    choice.require(where, asked, made)
     prepared = prepare(made, asked, machine())
     common.require_copy(where, "weight", filters, filters.dtype)
     prepared.require_packed(where)

@@ -6,4 +6,8 @@ from triconv.methods import direct, im2col, matrix
 from triconv.methods.method import Method
 
 METHODS: dict[str, Method] = {method.NAME: method for method in (direct, im2col, matrix)}
-NAMES = ("auto", *METHODS)
+
+
+def names() -> tuple[str, ...]:
+    """What a caller may ask for."""
+    return "auto", *METHODS

@@ -63,3 +63,9 @@ def fastest(problem: Problem, machine: Machine) -> str:
     W = candidate(one, matrix.NAME, machine)
     is_lean = matrix.assembly_bytes(one, W.schedule) <= most
     return W.name if is_lean and W.cost.cycles < best.cost.cycles else best.name
+
+
+def require(where: str, method: str, problem: Problem) -> None:
+    """Refuse a method that cannot do a problem."""
+    if method != "auto" and (reason := METHODS[method].supports(problem)):
+        raise ValueError(f"{where}: method {method!r} {reason}")

@@ -24,7 +24,7 @@ class Method(Protocol):
         """Whether it assembles W, which takes memory that others do not need."""
 
     def supports(self, problem: Problem) -> str:
-        """Why it cannot do a problem; empty where it can."""
+        """What it would need to do a problem, as in "needs stride 1"; empty where it can do it."""
 
     def schedule(self, problem: Problem, machine: Machine) -> Any:
         """How the work would be laid out; a pure function."""
