@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from strategies import METHODS, SIZES, Problem, problems, same_float
 
 from triconv import ConvGeometry, ConvPlan, api, arguments, conv2d, plan, threads
+from triconv.methods import choice
 from triconv.runtime import memory
 
 planning = sys.modules["triconv.plan"]  # whose name in the package is the function's
@@ -146,7 +147,7 @@ def test_auto_takes_no_memory_that_another_method_would_not_need(name):
     peaks, answers = {}, {}
     for method in ("auto", "direct"):
         answers[method] = conv2d(x, weight, method=method, **keywords)
-        for kept in (api.known, planning.prepare, planning.candidates):
+        for kept in (api.known, planning.prepare, choice.candidates):
             kept.cache_clear()
         tracemalloc.start()
         conv2d(x, weight, method=method, **keywords)
