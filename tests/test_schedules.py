@@ -16,6 +16,8 @@ from triconv.methods import METHODS, weight_grad
 from triconv.problem import problem as checked
 from triconv.runtime.machine import machine
 
+pytestmark = pytest.mark.slow  # it compiles most kernels that there are
+
 CHANNELS = (  # in, out, groups
     *((1, 1, 1), (1, 3, 1), (3, 2, 1), (3, 16, 1), (8, 40, 1), (20, 7, 1), (64, 64, 1)),
     *((2, 2, 2), (4, 4, 4), (5, 5, 5), (32, 32, 32), (72, 72, 72), (6, 12, 3), (16, 16, 4), (40, 40, 4)),
