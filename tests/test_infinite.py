@@ -7,7 +7,7 @@ import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from strategies import EDGE_PROBLEMS, METHODS, problems, same_float
 
 from triconv import (
@@ -128,3 +128,28 @@ def test_a_tap_that_is_infinite_is_left_to_its_pixels_by_the_gradient(method):
     expected = np.full((5, 5), np.inf)
     expected[-1] = expected[:, -1] = [4, 6, 6, 6, 4]
     assert_array_equal(back, expected)
+
+
+@each_method
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_weight_that_becomes_infinite_in_a_plans_dtype(dtype, method):
+    made = plan([[1e300, 1, 1]], (1, 3), dtype=dtype, padding=(0, 1), method=method)
+    assert_array_equal(made(np.array([[1, 2, 3]], dtype)), [[np.nan, np.inf, np.inf]])
+
+
+@each_method
+def test_taps_that_are_infinite_only_in_their_sum(method):
+    """W adds up taps that read one pixel."""
+    weight, keywords = (
+        [[1e308, 1e308, 0.0]],
+        {"padding": (0, 2), "padding_mode": "replicate", "method": method},
+    )
+    y = conv2d([[1e-10, 1.0]], weight, **keywords)
+    assert_allclose(y, [[2e298, 2e298, 1e308, np.inf]])
+    back = conv2d_input_grad(np.full((1, 4), 1e-10), weight, (1, 2), **keywords)
+    assert_allclose(back, [[5e298, 3e298]])
+    taps = conv2d_weight_grad(np.full((1, 4), 1e308), np.full((1, 2), 1e-10), (1, 3), **keywords)
+    assert_allclose(taps, [[4e298] * 3])
+    A = ConvOperator(weight, (1, 2), **keywords)
+    assert_allclose(A @ [1e-10, 1.0], [2e298, 2e298, 1e308, np.inf])
+    assert_allclose(A.H @ np.full(4, 1e-10), [5e298, 3e298])

@@ -7,6 +7,7 @@ import math
 import re
 import tracemalloc
 from array import array as buffer
+from collections import UserList, deque
 
 import dask.array
 import numpy as np
@@ -416,6 +417,36 @@ def test_a_mask_that_hides_nothing_is_none(name, kind):
     if kind is nullable and len(shape) == 2:
         pytest.skip("a table of such columns is one of objects to NumPy")
     check(name, kind(plain(shape), np.zeros(shape, bool)))
+
+
+def test_masks_are_found_wherever_they_are_kept():
+    hidden = np.ma.array(np.ones((3, 3)), mask=np.eye(3, dtype=bool))
+    lazy = [dask.array.from_array(row, chunks=3) for row in hidden]
+    wrapped = xarray.DataArray(Masked(np.ones((3, 3)), np.eye(3, dtype=bool)))
+    floats = Frame(np.ones((3, 3)), np.eye(3))
+    for given in (deque(hidden), UserList(list(hidden)), lazy, wrapped, floats):
+        with pytest.raises(TypeError, match="^pad: x has masked entries; fill them first"):
+            triconv.pad(given, 1)
+    assert triconv.pad(Frame(np.ones((2, 2)), [[1], [1, 2]]), 0).shape == (2, 2)  # no mask at all
+
+
+def test_a_masked_number_is_no_int():
+    one = np.ma.array(1, mask=True)
+    x, weight = plain(X), plain(WEIGHT)
+    for call in (
+        lambda: triconv.conv2d(x, weight, stride=one),
+        lambda: triconv.conv2d(x, weight, stride=(one, 1)),
+        lambda: triconv.conv2d(x, weight, padding=one),
+        lambda: triconv.conv2d(x, weight, groups=one),
+        lambda: triconv.conv2d(x, weight, dilation=Masked(1, True)),
+        lambda: triconv.im2col(x, one),
+        lambda: triconv.ConvGeometry((5, 5, 2), 3).patch(one, 1),
+        lambda: A.svdvals(one),
+        lambda: triconv.set_num_threads(one),
+    ):
+        with pytest.raises(TypeError, match=r": \w+ (expects|has masked entries)"):
+            call()
+    assert triconv.im2col(x, np.ma.array(2, mask=False)).shape == (20, 8)
 
 
 def test_words_of_the_refusal():

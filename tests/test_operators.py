@@ -383,6 +383,21 @@ def test_batches_are_those_of_the_matrix():
         assert_array_equal(operator.matvec(V.swapaxes(-1, -2)), expected.swapaxes(-1, -2))
 
 
+def test_compositions_are_as_silent_as_operators():
+    A = ConvOperator([[1e308]], (2, 2))
+    with np.errstate(all="raise"):
+        for operator in (A + A, 2 * A, A @ A, A**2):
+            assert (operator @ np.ones(4) == np.inf).all()
+
+
+def test_no_columns_of_someone_elses_operator():
+    A, _ = made(SQUARE)
+    twice = linalg.LinearOperator(A.shape, matvec=lambda x: 2 * x, rmatvec=lambda x: 2 * x, dtype=A.dtype)
+    for operator in (A + twice, A @ twice):
+        for batch in ((), (2,), (0,)):
+            assert (operator @ np.empty((*batch, A.shape[1], 0))).shape == (*batch, A.shape[0], 0)
+
+
 def test_compositions_can_be_pickled():
     A, W = made(GROUPED)
     operator = pickle.loads(pickle.dumps(A.H @ A + linalg.aslinearoperator(W.T @ W)))

@@ -1,7 +1,9 @@
 """Image files: which values come of which, and what is said of it."""
 
 import io
+import os
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -539,3 +541,47 @@ def test_a_missing_library_is_named(monkeypatch):
         with pytest.raises(ModuleNotFoundError) as missing:
             read(name)
         assert missing.value.name == module
+
+
+# --- What files say wrongly, or in fewer bits --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.tif"])
+@pytest.mark.parametrize("orientation", [0, 9, 99])
+def test_a_tag_that_means_nothing_turns_nothing(name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if name.endswith("tif"):
+        tifffile.imwrite(name, SHALLOW, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+    else:
+        Image.fromarray(SHALLOW).save(name, exif=exif)
+    picture = read(name)
+    assert picture.pixels.shape == SHALLOW.shape
+    assert "turned" not in picture.said
+
+
+@pytest.mark.parametrize(("bits", "white"), [(10, 1023), (12, 4095)])
+def test_opaque_is_opaque_in_any_depth(bits, white):
+    colours = np.full((6, 7, 4), white, np.uint16)
+    colours[1, 2, 0] = white // 2
+    Path("deep.jp2").write_bytes(imagecodecs.jpeg2k_encode(colours, bitspersample=bits, level=0))
+    picture = read("deep.jp2", dtype="float64")
+    assert "opaque" in picture.said
+    assert_array_equal(picture.pixels[0], 1)
+    assert picture.pixels[1, 2].tolist() == [white // 2 / white, 1, 1]
+
+
+def test_what_is_refused_in_words():
+    tifffile.imwrite("inks.tif", np.zeros((5, 6, 4), "f4"), photometric="separated")
+    np.save("wide.npy", np.ones((3, 4), "longdouble"))
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"x"), daemon=True)
+    writer.start()
+    for name, reason in (
+        ("inks.tif", "it is CMYK of dtype float32, expected unsigned integers"),
+        ("wide.npy", f"its dtype is {np.dtype('longdouble')}, expected real numbers of at most 64 bits"),
+        ("pipe", "it is a pipe, which cannot be read twice; save it to a file first"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            read(name)
+        assert str(caught.value) == reason

@@ -136,6 +136,7 @@ SPARSE = {
     "a longer one": ((1, 3), (1, 50_000), {"padding": "full"}),
     "wide dilation": ((9, 40, 8), (2, 9, 5, 8), {"padding": "full", "dilation": 6}),
     "copies of pixels": ((1, 3), (1, 6000), {"padding": "full", "padding_mode": "circular"}),
+    "few outputs of a batch": ((2, 600, 600, 16), (16, 2, 2, 16), {"stride": 300}),
 }
 
 

@@ -116,15 +116,19 @@ class Composed(Operator):
         super().__init__(made.dtype, made.shape)
         self._made = made
 
+    @np.errstate(all="ignore")
     def _matvec(self, x: Any) -> Any:
         return self._made._matvec(x)
 
+    @np.errstate(all="ignore")
     def _rmatvec(self, x: Any) -> Any:
         return self._made._rmatvec(x)
 
+    @np.errstate(all="ignore")
     def _matmat(self, X: Any) -> Any:
         return self._made._matmat(X)
 
+    @np.errstate(all="ignore")
     def _rmatmat(self, X: Any) -> Any:
         return self._made._rmatmat(X)
 
@@ -154,11 +158,11 @@ class Single(Operator):
     def _each(self, product: Product, x: NDArray[Any], shape: tuple[int, ...]) -> Any:
         """The product of every array of the batch, each of which becomes one of ``shape``."""
         batch, one = x.shape[: -len(shape)], x.shape[-len(shape) :]
+        if 0 in (*batch, shape[-1]):
+            return np.empty((*batch, *shape), np.result_type(self.dtype, x.dtype))
         if not batch:
             return product(x)
         made = [product(each) for each in x.reshape(math.prod(batch), *one)]
-        if not made:
-            return np.empty((*batch, *shape), np.result_type(self.dtype, x.dtype))
         return np.stack(made).reshape(*batch, *shape)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import UserList, deque
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -41,7 +42,9 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 def is_integer(value: Any) -> bool:
     """Whether ``value`` is an int in the contract's sense: anything with ``__index__`` except bool."""
-    if isinstance(value, bool | np.bool_):
+    if type(value) is int:
+        return True
+    if isinstance(value, bool | np.bool_) or is_masked(value):
         return False
     try:
         operator.index(value)
@@ -285,12 +288,16 @@ def is_masked(value: Any, depth: int = MOST_AXES) -> bool:
 
     Where pandas' missing value is NaN, nothing is hidden.
     """
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque | UserList):
         return depth > 0 and any(type(v) not in NUMBERS and is_masked(v, depth - 1) for v in value)
     mask = getattr(value, "mask", None)
     if mask is not None and not callable(mask):
-        hidden = np.asarray(mask)
-        return hidden.dtype.kind in "biu" and bool(hidden.any())
+        return hides(mask)
+    data = getattr(value, "data", None)
+    if isinstance(data, np.ndarray) and type(data) is not np.ndarray:  # as xarray wraps an array
+        return is_masked(data)
+    if isinstance(getattr(value, "_meta", None), np.ma.MaskedArray):  # as dask says what it will compute
+        return is_masked(value.compute())
     missing = getattr(value, "isna", None)
     if not callable(missing):
         return False
@@ -298,6 +305,15 @@ def is_masked(value: Any, depth: int = MOST_AXES) -> bool:
         return any(is_masked(column) for _, column in value.items())
     nan = getattr(getattr(value, "dtype", None), "na_value", math.nan)
     return not isinstance(nan, float) and bool(np.any(missing()))
+
+
+def hides(mask: Any) -> bool:
+    """Whether an entry of a mask is true."""
+    try:
+        hidden = np.asarray(mask)
+    except (ValueError, TypeError):
+        return False  # something else of that name
+    return hidden.dtype.kind in "biufO" and bool(hidden.any())
 
 
 def supported(where: str, name: str, dtype: np.dtype[Any]) -> None:

@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ModuleNotFoundError as error:
             reason = f"needs {error.name}; python -m pip install 'triconv[plot]' brings it"
         except (UsageError, MemoryError, terminal.UnwritableError) as error:
-            reason = str(error) or "there is not enough memory"
+            reason = str(error).removeprefix("compare: ") or "there is not enough memory"
         except Exception as error:  # of the system, or of another library's settings
             reason = f"{type(error).__name__}: {error}"
         terminal.complain(f"{command}: {reason}")

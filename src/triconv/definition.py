@@ -55,8 +55,8 @@ def backward(problem: Problem, y: Array, weight: Array, bias: Array | None = Non
 
 
 def settled(found: Array, exact: Array) -> Array:
-    """What a method found, bit for bit, where the definition's answer is finite; elsewhere that."""
-    return np.where(np.isfinite(exact), found, exact)
+    """What a method found, bit for bit, where it and the definition's answer are finite; elsewhere that."""
+    return np.where(np.isfinite(exact) & np.isfinite(found), found, exact)
 
 
 def is_finite(array: Array) -> bool:

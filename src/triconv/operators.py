@@ -71,8 +71,8 @@ class ConvOperator(Operator):
     kept for the last four numbers of columns and dtypes, W for the last dtype in each direction.
 
     ``matvec`` and ``rmatvec`` take batches of vectors ``(..., N)``, ``matmat``, ``rmatmat`` and ``@``
-    batches of matrices ``(..., N, K)``, with every SciPy, and so does all that SciPy composes of operators:
-    ``.T``, ``.H``, sums, products, multiples and powers. A batch gives the bits of single calls.
+    batches of matrices ``(..., N, K)``, with every SciPy, and so does what is composed with an operator on
+    the left: ``.T``, ``.H``, sums, products, multiples and powers. A batch gives the bits of single calls.
 
     Operators can be pickled and used from many threads. The definition of W is that of A. K. Jain,
     "Fundamentals of Digital Image Processing" (1989), chapter 2, with channels and strides.

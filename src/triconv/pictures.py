@@ -91,6 +91,8 @@ def read(path: str, page: int | None = None, dtype: DTypeLike = np.float32) -> P
     """
     try:
         with open(path, "rb") as file:
+            if not file.seekable():
+                raise ValueError("it is a pipe, which cannot be read twice; save it to a file first")
             head = file.read(8)
         stored = _reader(head)(path, page)
     except (MemoryError, ModuleNotFoundError, KeyboardInterrupt):
@@ -98,8 +100,8 @@ def read(path: str, page: int | None = None, dtype: DTypeLike = np.float32) -> P
     except Exception as error:  # the libraries raise many kinds for a damaged file
         raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
     samples = stored.samples
-    if samples.dtype.kind not in "biuf":
-        raise ValueError(f"its dtype is {samples.dtype}, expected real numbers")
+    if samples.dtype.kind not in "biuf" or samples.dtype.itemsize > 8:
+        raise ValueError(f"its dtype is {samples.dtype}, expected real numbers of at most 64 bits")
     if samples.ndim not in (2, 3) or not samples.size:
         raise ValueError(f"expected (H, W) or (H, W, C), none of them 0, got shape {samples.shape}")
     return _made(stored, np.dtype(dtype))
@@ -234,22 +236,26 @@ def _read_tiff(path: str, page: int | None) -> Stored:
             pages = len(samples)
             number = _page(page, pages)
             samples = samples[number - 1 :]
-        stored = Stored(samples[0], number, pages, orientation=_tag(tiff, ORIENTATION, 1))
+        stored = Stored(samples[0], number, pages, orientation=_orientation(_tag(tiff, ORIENTATION, 1)))
         return _in_shades(stored, tiff, colours)
 
 
 def _in_shades(stored: Stored, tiff: Any, colours: str) -> Stored:
     """What the numbers of a TIFF page mean."""
     samples, bits = stored.samples, tiff.bitspersample
+    if isinstance(bits, tuple):
+        raise ValueError(f"its channels have {bits} bits, expected as many each")
     unsigned, white = samples.dtype.kind == "u", 2**bits - 1
-    if unsigned and bits < 8:
+    if unsigned and bits % 8:
         stored.white = white
     if colours == "MINISWHITE" and (unsigned or samples.dtype.kind == "b"):
         stored.samples = white - samples if unsigned else ~samples
         stored.notes = ("inverted, as its zero is white",)
     elif colours == "PALETTE":
-        stored.samples, stored.white = np.moveaxis(tiff.colormap[:, samples], 0, -1), 65535
+        stored.samples, stored.white = np.moveaxis(tiff.colormap[:, samples * np.uint8(1)], 0, -1), 65535
     elif colours == "SEPARATED":  # cyan, magenta, yellow, black
+        if not unsigned:
+            raise ValueError(f"it is CMYK of dtype {samples.dtype}, expected unsigned integers")
         light = white - samples[:, :, :4].astype(np.uint64)
         stored.samples = (light[:, :, :3] * light[:, :, 3:] // white).astype(samples.dtype)
         stored.notes = ("from CMYK",)
@@ -264,6 +270,11 @@ def _in_shades(stored: Stored, tiff: Any, colours: str) -> Stored:
 
 def _tag(tiff: Any, code: int, otherwise: int) -> int:
     return int(tiff.tags[code].value) if code in tiff.tags else otherwise
+
+
+def _orientation(number: int) -> int:
+    """One of the numbers that EXIF has for how an image is to be seen; others say nothing."""
+    return number if 1 <= number <= 8 else 1
 
 
 def _read_by_pillow(path: str, page: int | None) -> Stored:
@@ -281,12 +292,18 @@ def _read_by_pillow(path: str, page: int | None) -> Stored:
             samples, alpha = _samples(file, path if pages == 1 else "")
             orientation = 1
             with contextlib.suppress(Exception):  # damaged tags turn nothing
-                orientation = int(file.getexif().get(ORIENTATION, 1))
+                orientation = _orientation(int(file.getexif().get(ORIENTATION, 1)))
     except PIL.UnidentifiedImageError:
         raise ValueError("not an image of a known format") from None
     finally:
         Image.MAX_IMAGE_PIXELS = most
-    return Stored(samples, number, pages, alpha, orientation)
+    white = _white(samples) if alpha and samples.dtype == np.uint16 else None
+    return Stored(samples, number, pages, alpha, orientation, white)
+
+
+def _white(samples: NDArray[Any]) -> int:
+    """What 1 stands for in 16 bits of which a codec may use fewer: the least depth that holds all samples."""
+    return next(white for white in (1023, 4095, 65535) if white >= samples.max())
 
 
 def _samples(file: Any, path: str) -> tuple[NDArray[Any], str]:

@@ -54,9 +54,11 @@ class Prepared:
             start = np.empty_like(start)
             start[:] = arguments.cast(np.asarray(bias), start.dtype)
         packed = self._pack(weight, start)
-        if self.module.NEEDS_MATRIX and definition.w_may_differ(self.problem, weight):
-            definition.require(where, self.problem)
-            packed = packed._replace(given=weight)
+        if self.module.NEEDS_MATRIX:
+            given = arguments.cast(weight, self.problem.dtype)  # in which a weight may have become infinite
+            if definition.w_may_differ(self.problem, given):
+                definition.require(where, self.problem)
+                packed = packed._replace(given=given)
         return packed
 
     def run(self, packed: common.Packed, x: NDArray[Any], y: NDArray[Any]) -> None:

@@ -15,6 +15,8 @@ from triconv.methods.common import Cost
 from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
+MANY = 1 << 10  # samples, more than any vector has lanes
+
 
 class Candidate(NamedTuple):
     """A method with the schedule that it would run and what that is predicted to take."""
@@ -61,7 +63,10 @@ def fastest(problem: Problem, machine: Machine) -> str:
     if matrix.table_bytes(one) > most:  # it is not even counted what W would hold
         return best.name
     W = candidate(one, matrix.NAME, machine)
-    is_lean = matrix.assembly_bytes(one, W.schedule) <= most
+    # Nor may the choice depend on the batch, whose samples W takes many at a time.
+    many = replace(one, batch=MANY)
+    workspace = matrix.workspace_bytes(many, matrix.schedule(many.plain(), machine), 1)
+    is_lean = matrix.assembly_bytes(one, W.schedule) + workspace <= most
     return W.name if is_lean and W.cost.cycles < best.cost.cycles else best.name
 
 

@@ -40,6 +40,7 @@ class Shades(NamedTuple):
     bar: bool = False
 
 
+@np.errstate(all="ignore")
 def comparison_figure(
     image: NDArray[Any],
     maps: Sequence[NDArray[Any]],

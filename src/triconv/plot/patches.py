@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@np.errstate(all="ignore")
 def patch(
     x: ArrayLike,
     weight: ArrayLike,
@@ -161,6 +162,7 @@ def patch(
     return ax
 
 
+@np.errstate(all="ignore")
 def patch_matrix(
     x: ArrayLike,
     kernel_size: Any,

@@ -22,6 +22,7 @@ MOST_MARKERS = 60
 LINES = 4, 5, 2, 6, 1, 0  # of the categories, those that are seen as thin lines
 
 
+@np.errstate(all="ignore")
 def heat_map(
     comparisons: Mapping[tuple[Any, Any], Comparison], method: str | None = None, *, ax: Axes | None = None
 ) -> Axes:
@@ -133,6 +134,7 @@ def heat_map(
     return ax
 
 
+@np.errstate(all="ignore")
 def spectrum(
     values: ConvOperator | ArrayLike | Mapping[str, ConvOperator | ArrayLike],
     *,
@@ -221,6 +223,7 @@ def _descending(where: str, label: str, value: Any, k: int) -> NDArray[np.float6
     return np.sort(sigma.astype(np.float64))[::-1]
 
 
+@np.errstate(all="ignore")
 def feature_maps(
     y: ArrayLike, *, layout: str = "NHWC", columns: int | None = None, ax: Axes | None = None
 ) -> Axes:

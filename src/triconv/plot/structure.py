@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 500  # on the longer side; finer structure than that is not seen
 
 
+@np.errstate(all="ignore")
 def matrix(
     weight: ArrayLike,
     input_shape: tuple[int, ...],
@@ -149,6 +150,7 @@ def matrix(
     return ax
 
 
+@np.errstate(all="ignore")
 def matrix_row(
     weight: ArrayLike,
     input_shape: tuple[int, ...],
@@ -241,6 +243,7 @@ def matrix_row(
     return ax
 
 
+@np.errstate(all="ignore")
 def matrix_column(
     weight: ArrayLike,
     input_shape: tuple[int, ...],
