@@ -56,6 +56,7 @@ class Reference(NamedTuple):
 
 def reference(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any) -> Reference:
     """The definition at every position, or where that would take long at a sample of them."""
+    task = task.plain(cut=False)
     g = task.geometry
     precise = np.result_type(task.dtype, np.float64)
     size = 2 * weight.size * precise.itemsize + x.nbytes * (not x.flags.c_contiguous)
