@@ -424,7 +424,8 @@ def test_masks_are_found_wherever_they_are_kept():
     lazy = [dask.array.from_array(row, chunks=3) for row in hidden]
     wrapped = xarray.DataArray(Masked(np.ones((3, 3)), np.eye(3, dtype=bool)))
     floats = Frame(np.ones((3, 3)), np.eye(3))
-    for given in (deque(hidden), UserList(list(hidden)), lazy, wrapped, floats):
+    kept = [wrapped] if isinstance(wrapped.data, Masked) else []  # older releases of xarray drop it
+    for given in (deque(hidden), UserList(list(hidden)), lazy, floats, *kept):
         with pytest.raises(TypeError, match="^pad: x has masked entries; fill them first"):
             triconv.pad(given, 1)
     assert triconv.pad(Frame(np.ones((2, 2)), [[1], [1, 2]]), 0).shape == (2, 2)  # no mask at all

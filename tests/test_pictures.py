@@ -573,13 +573,11 @@ def test_opaque_is_opaque_in_any_depth(bits, white):
 
 def test_what_is_refused_in_words():
     tifffile.imwrite("inks.tif", np.zeros((5, 6, 4), "f4"), photometric="separated")
-    np.save("wide.npy", np.ones((3, 4), "longdouble"))
     os.mkfifo("pipe")
-    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"x"), daemon=True)
-    writer.start()
+    opened = threading.Thread(target=lambda: os.close(os.open("pipe", os.O_WRONLY)), daemon=True)
+    opened.start()
     for name, reason in (
         ("inks.tif", "it is CMYK of dtype float32, expected unsigned integers"),
-        ("wide.npy", f"its dtype is {np.dtype('longdouble')}, expected real numbers of at most 64 bits"),
         ("pipe", "it is a pipe, which cannot be read twice; save it to a file first"),
     ):
         with pytest.raises(ValueError) as caught:

@@ -100,8 +100,8 @@ def read(path: str, page: int | None = None, dtype: DTypeLike = np.float32) -> P
     except Exception as error:  # the libraries raise many kinds for a damaged file
         raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
     samples = stored.samples
-    if samples.dtype.kind not in "biuf" or samples.dtype.itemsize > 8:
-        raise ValueError(f"its dtype is {samples.dtype}, expected real numbers of at most 64 bits")
+    if samples.dtype.kind not in "biuf":
+        raise ValueError(f"its dtype is {samples.dtype}, expected real numbers")
     if samples.ndim not in (2, 3) or not samples.size:
         raise ValueError(f"expected (H, W) or (H, W, C), none of them 0, got shape {samples.shape}")
     return _made(stored, np.dtype(dtype))
