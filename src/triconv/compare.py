@@ -265,8 +265,7 @@ def compare(
     memory.require("compare", size, f"the output of shape {task.y_shape} ({task.result})")
     expected = reference(task, x, weight, bias)
     bound = error_bound(task, x, weight, bias)
-    with np.errstate(all="ignore"):
-        x = x.astype(dtype, copy=False)
+    x = arguments.cast(x, dtype)
     notes = left_out(task, methods, matrix_limit, call_limit)
     rows = []
     for method in methods:

@@ -106,7 +106,8 @@ class Linear:
             packed = matrix.packer(made, plan)(weight, np.zeros(channels, made.dtype))
             held = self._held[adjoint] = made.dtype, packed
         W, product = held[1], matrix.runner(made, plan)
-        differs = definition.copies_pixels(made) or not (adjoint or definition.is_finite(weight))
+        finite = definition.is_finite(weight)
+        differs = definition.copies_pixels(made) or not (adjoint or finite)
         exact = definition.backward if adjoint else definition.forward
         if batch_fits := made.batch > 1 and made.batch % plan.tile.width == 0:
             product = matrix.columns_runner(made, plan)
@@ -118,7 +119,7 @@ class Linear:
             workers = common.threads_for(made.flops)
             interruptible(plan.entries * made.batch, product, W, columns.reshape(-1), y.reshape(-1), workers)
             y = y.T if batch_fits else y
-            if differs and not (definition.is_finite(weight) and definition.is_finite(y)):
+            if differs and not (finite and definition.is_finite(y)):
                 definition.require(self.where, made)
                 return definition.settled(y, exact(made, rows, weight, W.bias).reshape(y.shape))
             return y

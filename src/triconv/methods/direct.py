@@ -236,12 +236,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         offsets = (line * h.stride * row + place * pixel).ravel()
         offsets = np.pad(offsets, (0, max(0, plan.tile.rows - offsets.size)), "edge")
     record = kernels.RECORD(
-        image=numbers.image(problem),
-        inside=numbers.inside(problem),
-        output=numbers.output(problem),
-        window=numbers.window(problem),
-        groups=numbers.groups(problem, groups),
-        packed=numbers.packed(problem, groups, width),
+        **numbers.multiplied(problem, groups, width),
         copy={"row": row, "column": column, "channel": plane, "phases": phases},
         band={
             "rows": plan.rows,

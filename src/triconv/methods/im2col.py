@@ -126,12 +126,7 @@ def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
         group = g.patch_size * plan.row_elements
     groups, width = blocks(problem, plan)
     record = kernels.RECORD(
-        image=numbers.image(problem),
-        inside=numbers.inside(problem),
-        output=numbers.output(problem),
-        window=numbers.window(problem),
-        groups=numbers.groups(problem, groups),
-        packed=numbers.packed(problem, groups, width),
+        **numbers.multiplied(problem, groups, width),
         patches={
             "count": plan.pixels,
             "line": problem.axes[1].out * (1 if problem.place else problem.axes[0].out),

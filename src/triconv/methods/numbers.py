@@ -65,3 +65,15 @@ def weight(problem: Problem) -> Numbers:
         "channel": taps.channel,
         "step": (taps.row, taps.column),
     }
+
+
+def multiplied(problem: Problem, count: int, width: int) -> dict[str, Numbers]:
+    """The groups of every kernel that multiplies data with packed filters."""
+    return {
+        "image": image(problem),
+        "inside": inside(problem),
+        "output": output(problem),
+        "window": window(problem),
+        "groups": groups(problem, count),
+        "packed": packed(problem, count, width),
+    }
