@@ -14,7 +14,7 @@ from statistics import geometric_mean, median
 import figures
 from problems import SUITES, Problem, parse
 
-from triconv.compare import format_digits, format_seconds
+from triconv.text import format_digits, format_seconds
 
 HOW = (
     "All times are medians over blocks of calls with a pause before each; the contenders of a problem take "

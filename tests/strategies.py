@@ -11,7 +11,10 @@ import numpy as np
 import oracle
 from hypothesis import strategies as st
 
-METHODS = ("direct", "im2col", "matrix", "auto")
+from triconv import methods
+
+NAMED = tuple(methods.METHODS)
+METHODS = (*NAMED, "auto")
 LAYOUTS = ("NHWC", "NCHW")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 FLOATS = ("float64", "float32", "complex128", "complex64")

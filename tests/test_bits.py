@@ -14,7 +14,7 @@ from calls import PROBLEMS, arrays, bits, calls, every_call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import run
-from strategies import METHODS, SIZES, problems, same_float
+from strategies import METHODS, NAMED, SIZES, problems, same_float
 
 from triconv import conv2d, conv2d_input_grad, conv2d_weight_grad, get_num_threads, threads
 from triconv.runtime.machine import machine
@@ -68,7 +68,7 @@ def test_one_to_eight_threads(layer, names, fuzz):
     code = f"""
 from calls import PROBLEMS, bits, every_call
 import triconv
-made = every_call({tuple(PROBLEMS) if fuzz else names}, methods={METHODS[:3]})
+made = every_call({tuple(PROBLEMS) if fuzz else names}, methods={NAMED})
 found = []
 for n in range(1, 9):
     with triconv.threads(n):
@@ -106,7 +106,7 @@ def test_gradients_of_weights_over_splits_and_methods(name):
         def of(x, grad, method):
             return conv2d_weight_grad(grad, x, problem.kernel_size, method=method, **problem.keywords)
 
-        for method in METHODS[:3]:
+        for method in NAMED:
             yield of(x, grad, method)
             yield of(x[:1], grad[:1], method) + of(x[1:], grad[1:], method)
 
@@ -157,7 +157,7 @@ TARGETS = {
     "generic": "",
 }
 NAMES = ("small", "small, complex, circular", "channels", "gray, filters")
-CHOSEN = METHODS[:3]  # auto may choose another one on another CPU
+CHOSEN = NAMED  # auto may choose another one on another CPU
 
 
 def of_cpu(name):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from strategies import METHODS, SIZES, Problem
+from strategies import NAMED, SIZES, Problem
 
 from triconv import (
     col2im,
@@ -83,7 +83,7 @@ def guarded(request, monkeypatch):
     monkeypatch.setattr(Kernel, "__call__", call)
 
 
-@pytest.mark.parametrize("method", METHODS[:3])
+@pytest.mark.parametrize("method", NAMED)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_nothing_outside_is_touched(name, method, guarded):
     problem = PROBLEMS[name]
@@ -126,7 +126,7 @@ def test_every_kernel_is_among_them(monkeypatch):
     for problem in PROBLEMS.values():
         x, weight, bias = problem.integers()
         grad = problem.output_integers()
-        for method in METHODS[:3]:
+        for method in NAMED:
             keywords = problem.keywords | {"method": method}
             with np.errstate(all="ignore"):  # of sums of what new memory holds
                 conv2d(x, weight, bias, **keywords)
@@ -140,7 +140,7 @@ def test_every_kernel_is_among_them(monkeypatch):
         assert any(name.startswith(start) for name in names), start
 
 
-@pytest.mark.parametrize("method", METHODS[:3])
+@pytest.mark.parametrize("method", NAMED)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_gradients_touch_nothing_outside(name, method, guarded):
     problem = PROBLEMS[name]

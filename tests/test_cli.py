@@ -17,6 +17,7 @@ import matplotlib.cbook
 import numpy as np
 import pytest
 from PIL import Image
+from strategies import NAMED
 
 import triconv
 from triconv import cli
@@ -74,9 +75,7 @@ def test_the_default_photo_end_to_end():
     done = run("compare", "--stride", "3", "--padding", "same")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert [row[:3] for row in table_of(done.stdout)] == [
-        ["3", "same", m] for m in ("direct", "im2col", "matrix")
-    ]
+    assert [row[:3] for row in table_of(done.stdout)] == [["3", "same", m] for m in NAMED]
     figure = Path("triconv-compare/compare.png")
     assert done.stdout.splitlines()[-2:] == [
         f"figure: {figure}",
@@ -99,7 +98,7 @@ def test_a_row_for_each_stride_padding_and_method(photo, capsys):
         [stride, padding, method]
         for stride in ("1", "2")
         for padding in ("0", "1", "full")
-        for method in ("direct", "im2col", "matrix")
+        for method in NAMED
     ]
     for row in rows:
         _, _, _, time, time_unit, gflops, workspace, _, packed, packed_unit, error = row
@@ -150,7 +149,7 @@ def test_a_matrix_above_one_gibibyte_is_not_built(capsys):
     Image.new("L", (500, 400)).save("gray.png")
     assert main(["compare", "gray.png", "--filter", "random:40", "--stride", "1", "--padding", "same"]) == 0
     rows = table_of(capsys.readouterr().out)
-    assert [row[2] for row in rows] == ["direct", "im2col", "matrix"]
+    assert [row[2] for row in rows] == list(NAMED)
     note = " ".join(rows[2][3:])
     # 200,000 outputs of 40 filters of 25 taps, less the taps on the border, at 4 + 4 bytes
     size = re.fullmatch(r"- - - - - not built: W would take (\S+) GiB, more than 1 GiB", note)
@@ -713,7 +712,7 @@ def test_bench_prints_a_table(capsys, monkeypatch):
     assert main(["bench"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(lines[0].split()) == "layer method time GFLOP/s workspace packed max error"
-    assert [line.split()[:2] for line in lines[2:]] == [["tiny", m] for m in ("direct", "im2col", "matrix")]
+    assert [line.split()[:2] for line in lines[2:]] == [["tiny", m] for m in NAMED]
 
 
 def test_info_without_the_extra(folder):

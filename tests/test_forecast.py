@@ -20,7 +20,12 @@ def clock():
 
 
 def test_before_anything_is_done_it_is_the_prediction(clock):
-    runs = [Run("direct", 0.25, 0.5), Run("im2col", 4.0), Run("matrix", 0.0), Run("matrix", 2.0)]
+    runs = [
+        Run("direct", 0.25, 0.5),
+        Run("im2col", 4.0),
+        Run("matrix", 0.0),
+        Run("matrix", 2.0, assembles=True),
+    ]
     forecast = Forecast(runs, repeat=5, time_limit=1.0, clock=clock)
     # a call that is not timed, and four, one and one that are; W is assembled too
     assert forecast.left() == 0.25 * 5 + 0.5 + 4.0 * 2 + 2.0 * (2 + ASSEMBLY)

@@ -125,6 +125,6 @@ def test_what_is_to_change_is_an_error_where_the_package_runs_into_it(kind):
     for module in ("numpy", "matplotlib.figure", __name__):
         warnings.warn_explicit("will change", kind, "file.py", 1, module)
     with pytest.raises(kind):
-        warnings.warn_explicit("will change", kind, "file.py", 1, "triconv.api")
+        warnings.warn_explicit("will change", kind, "file.py", 1, "triconv.convolution")
     with pytest.raises(UserWarning):
         warnings.warn_explicit("odd", UserWarning, "file.py", 1, "numpy")

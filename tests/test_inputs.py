@@ -18,7 +18,7 @@ from astropy import nddata
 from astropy.utils.masked import Masked
 from numpy.lib.stride_tricks import as_strided
 from numpy.testing import assert_array_equal
-from strategies import FLOATS, LAYOUTS, METHODS, OTHERS
+from strategies import FLOATS, LAYOUTS, METHODS, NAMED, OTHERS
 
 import triconv
 from triconv import Conv2d, ConvOperator
@@ -56,7 +56,7 @@ CALLS = {
     "conv2d bias": ((4,), "conv2d", lambda a: triconv.conv2d(plain(X), plain(WEIGHT), a)),
     **{
         f"conv2d by {method}": (X, "conv2d", lambda a, m=method: triconv.conv2d(a, plain(WEIGHT), method=m))
-        for method in METHODS[:3]
+        for method in NAMED
     },
     "plan weight": (WEIGHT, "plan", lambda a: triconv.plan(a, X, dtype=wide(a))(plain(X))),
     "plan bias": ((4,), "plan", lambda a: triconv.plan(plain(WEIGHT), X, a, dtype=wide(a))(plain(X))),
@@ -218,7 +218,7 @@ def test_every_dtype_in_every_kind_of_memory(name, monkeypatch):
                 check(name, kind(values))
 
 
-@pytest.mark.parametrize("methods", [METHODS[:3]])
+@pytest.mark.parametrize("methods", [NAMED])
 def test_compare_takes_them_too(methods):
     for dtype in TAKEN:
         for kind in KINDS:

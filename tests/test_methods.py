@@ -13,7 +13,8 @@ import triconv
 from triconv import cli
 from triconv.explorer.scene import Scene, Settings, prepared
 from triconv.methods import METHODS
-from triconv.methods.common import Cost, Packed
+from triconv.schedules.cost import Cost
+from triconv.schedules.packing import Packed
 
 PROBLEMS = {
     name: EDGE_PROBLEMS[name]
@@ -29,6 +30,7 @@ class ByNumPy:
 
     NAME = "numpy"
     NEEDS_MATRIX = False
+    IS_EXACT = True
     refuses = ""
 
     def supports(self, problem):
@@ -37,20 +39,20 @@ class ByNumPy:
     def schedule(self, problem, machine):
         return "tap by tap"
 
-    def cost(self, problem, plan):
+    def cost(self, problem, schedule):
         return Cost(problem.flops // 2, 0, math.inf)
 
-    def packed_bytes(self, problem, plan):
+    def packed_bytes(self, problem, schedule):
         return math.prod(problem.weight_shape) * problem.dtype.itemsize
 
-    def workspace_bytes(self, problem, plan, workers):
+    def workspace_bytes(self, problem, schedule, workers):
         return 0
 
-    def require(self, where, problem, plan):
+    def require(self, where, problem, schedule):
         pass
 
-    def packer(self, problem, plan):
-        g, taps = problem.geometry, problem.tapped()
+    def packer(self, problem, schedule):
+        g, taps = problem.geometry, problem.weight_strides()
         filters = g.out_channels // g.groups
         steps = filters * taps.filter + taps.group, taps.filter, taps.row, taps.column, taps.channel
         shape = g.groups, filters, *g.kernel_size, g.group_channels
@@ -62,8 +64,8 @@ class ByNumPy:
 
         return pack
 
-    def runner(self, problem, plan):
-        g, place = problem.geometry, problem.placed()
+    def runner(self, problem, schedule):
+        g, place = problem.geometry, problem.output_strides()
         rows, columns = (axis.sources(axis.taps(axis.outputs()), problem.mode) for axis in problem.axes)
 
         def run(packed, x, y, workers):
@@ -85,8 +87,8 @@ class ByNumPy:
 
         return run
 
-    def explain(self, problem, plan):
-        return plan
+    def explain(self, problem, schedule):
+        return schedule
 
 
 @pytest.fixture

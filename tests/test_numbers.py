@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from strategies import EDGE_PROBLEMS, FLOATS, METHODS, SIZES, Problem, problems, same_float
+from strategies import EDGE_PROBLEMS, FLOATS, METHODS, NAMED, SIZES, Problem, problems, same_float
 
 import triconv
 from triconv import col2im, conv2d, conv2d_input_grad, conv2d_weight_grad, conv_matrix, im2col
 
 each_method = pytest.mark.parametrize("method", METHODS)
-FORMS = METHODS[:3]
+FORMS = NAMED
 each_form = pytest.mark.parametrize("method", FORMS)
 EDGES = (
     "1x1 kernel, stride 2",
@@ -453,9 +453,7 @@ CHECKED = """
 import numpy as np, oracle
 from strategies import EDGE_PROBLEMS, SIZES
 from triconv import col2im, conv2d_input_grad, conv_matrix, im2col
-from triconv.adjoint import folding
 from triconv.kernels import fold
-from triconv.problem import problem as checked
 
 names = ["dilation and stride", "depthwise", "asymmetric padding", "circular wider than the input",
          "reflect as wide as it goes", "replicate wider than the input", "image and filter", "batch of three"]

@@ -260,7 +260,9 @@ def test_matrix_free_holds_no_matrix_and_matrix_holds_its_transpose_once_asked(m
     calls = []
     real = matrix.assemble
     monkeypatch.setattr(
-        matrix, "assemble", lambda p, plan, *rest: calls.append(plan.transposed) or real(p, plan, *rest)
+        matrix,
+        "assemble",
+        lambda p, schedule, *rest: calls.append(schedule.transposed) or real(p, schedule, *rest),
     )
     for method in ("auto", "direct", "im2col"):
         A, _ = made(GROUPED, method=method)

@@ -10,7 +10,9 @@ from numpy.testing import assert_array_equal
 from strategies import problems, same_float
 
 from triconv import compare
-from triconv.problem import Problem, batch_channels_last, problem
+from triconv.core import checked
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Problem, batch_channels_last
 
 MODULE = sys.modules["triconv.reference"]
 
@@ -24,7 +26,8 @@ def task_of(x, weight, **keywords) -> Problem:
         "padding_mode": "zeros",
         "layout": "NHWC",
     } | keywords
-    return problem("reference", x.shape, weight.shape, None, np.result_type(x, weight), **given)
+    dtype = np.result_type(x, weight)
+    return checked.convolution("reference", x.shape, weight.shape, None, dtype, Keywords(**given))
 
 
 @given(problem=problems(same_float))

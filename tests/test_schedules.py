@@ -12,8 +12,9 @@ from numpy.testing import assert_array_equal
 from strategies import Problem
 
 from triconv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from triconv.core import checked
+from triconv.core.keywords import Keywords
 from triconv.methods import METHODS, weight_grad
-from triconv.problem import problem as checked
 from triconv.runtime.machine import machine
 
 pytestmark = pytest.mark.slow  # it compiles most kernels that there are
@@ -42,8 +43,9 @@ def swept(dtype):
 
 def kinds(problem, whole):
     """What runs for a problem, by method; ``whole`` with all numbers of the tile."""
-    made = checked(
-        "swept", problem.x_shape, problem.weight_shape, None, problem.result_dtype, **problem.keywords
+    keywords = Keywords(**problem.keywords)
+    made = checked.convolution(
+        "swept", problem.x_shape, problem.weight_shape, None, problem.result_dtype, keywords
     )
     for name, module in METHODS.items():
         plan = module.schedule(made, machine())
@@ -57,7 +59,7 @@ def kinds(problem, whole):
         else:
             kind += tile.lanes > 1, tile.vectors, plan.shared
         yield name, *kind
-    for form in ("direct", "im2col"):
+    for form in weight_grad.FORMS:
         plan = weight_grad.schedule(made, machine(), form)
         kind = plan.orientation, plan.flat, plan.splits > 1, plan.chunks > 1, plan.pieces > 1
         yield f"gradient {form}", *kind, *((plan.tile.rows, plan.tile.vectors) if whole else ())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from strategies import METHODS, PADDING_MODES, Problem
+from strategies import METHODS, NAMED, PADDING_MODES, Problem
 
 import triconv
 from triconv import (
@@ -28,11 +28,12 @@ from triconv import (
     pad,
     plan,
 )
-from triconv.axis import Axis
-from triconv.methods import common, matrix
+from triconv.core import pattern
+from triconv.core.axis import Axis
 from triconv.runtime import memory
+from triconv.schedules import tables
 
-each_form = pytest.mark.parametrize("method", METHODS[:3])
+each_form = pytest.mark.parametrize("method", NAMED)
 
 
 # --- Past 32 bits ------------------------------------------------------------------------------------
@@ -247,9 +248,9 @@ def test_entries_are_counted_as_they_are_made(axis, mode, block):
     if axis.out < 1:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matrix, "BLOCK", block)
-        counted = matrix.entries(axis, mode, padded=False)
-    assert counted == matrix.pairs(axis, axis.outputs(), mode, padded=False).counts.sum()
+        patch.setattr(pattern, "BLOCK", block)
+        counted = pattern.entries(axis, mode, padded=False)
+    assert counted == pattern.pairs(axis, axis.outputs(), mode, padded=False).counts.sum()
 
 
 @pytest.mark.parametrize(
@@ -450,18 +451,18 @@ def test_many_shapes_keep_few_tables():
 
 
 def test_tables_that_were_dropped_are_made_again(monkeypatch):
-    monkeypatch.setattr(common, "KEPT", 0)
-    monkeypatch.setattr(common, "LARGE", 2 * common.maps_bytes(plan(line, (1, 300))._prepared.problem))
-    monkeypatch.setattr(common.Made, "_large", {})
+    monkeypatch.setattr(tables, "KEPT", 0)
+    monkeypatch.setattr(tables, "LARGE", 2 * tables.maps_bytes(plan(line, (1, 300))._prepared.problem))
+    monkeypatch.setattr(tables.Deferred, "_large", {})
     problems = [Problem((1, 300 + n), (1, 3), axes="filter", bias_dtype="float64") for n in range(6)]
     arrays = [problem.integers() for problem in problems]
     plans = [plan(weight, x.shape, bias, method="direct") for x, weight, bias in arrays]
     for _ in range(2):
         for problem, (x, weight, bias), layer in zip(problems, arrays, plans, strict=True):
             assert_array_equal(layer(x), problem.expected(x, weight, bias))
-            held = common.Made._large
-            assert sum(made.bytes for made in held) <= common.LARGE
+            held = tables.Deferred._large
+            assert sum(made.bytes for made in held) <= tables.LARGE
             assert list(held)[-1] is layer._prepared._run
-    monkeypatch.setattr(common, "LARGE", 0)
+    monkeypatch.setattr(tables, "LARGE", 0)
     plans[0](arrays[0][0])
-    assert list(common.Made._large) == [plans[0]._prepared._run]
+    assert list(tables.Deferred._large) == [plans[0]._prepared._run]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import FLOATS, LAYOUTS, PADDING_MODES, Problem, problems
 
-from triconv import ConvOperator, spectrum, threads
+from triconv import ConvOperator, threads
+from triconv.core import spectrum
 from triconv.runtime import memory
 
 pytestmark = pytest.mark.slow

@@ -3,13 +3,16 @@
 import importlib as _importlib
 from typing import Any as _Any
 
-from triconv.api import conv2d, conv_matrix, flatten_weight, im2col, pad, warmup
 from triconv.compare import Comparison, compare
-from triconv.geometry import ConvGeometry
-from triconv.gradients import col2im, conv2d_input_grad, conv2d_weight_grad, conv_transpose2d
+from triconv.convolution import conv2d, warmup
+from triconv.core.geometry import ConvGeometry
 from triconv.layer import Conv2d
+from triconv.matrix import conv_matrix
+from triconv.patches import col2im, flatten_weight, im2col, pad
 from triconv.plan import ConvPlan, plan
 from triconv.runtime.threads import get_num_threads, set_num_threads, threads
+from triconv.transpose import conv2d_input_grad, conv_transpose2d
+from triconv.weight_gradient import conv2d_weight_grad
 
 __version__ = "0.1.0"
 

@@ -9,17 +9,19 @@ import math
 import operator
 from collections import UserList, deque
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.axis import Axis
+from triconv.types import Layout, Order, PaddingMode, PaddingWord
 
-LAYOUTS = ("NHWC", "NCHW")
-ORDERS = ("F", "C")
-PADDING_WORDS = ("valid", "same", "same_lower", "full")
-PADDING_MODES = {
+Word = TypeVar("Word", bound=str)
+
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+ORDERS: tuple[str, ...] = get_args(Order)
+PADDING_WORDS: tuple[str, ...] = get_args(PaddingWord)
+PADDING_MODES: dict[str, PaddingMode] = {
     "zeros": "zeros",
     "reflect": "reflect",
     "replicate": "replicate",
@@ -34,10 +36,9 @@ NUMPY_MODES: dict[str, Literal["constant", "reflect", "edge", "wrap"]] = {
     "replicate": "edge",
     "circular": "wrap",
 }
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
-# --- plain values -----------------------------------------------------------------------------------
+# --- single values ----------------------------------------------------------------------------------
 
 
 def is_integer(value: Any) -> bool:
@@ -100,7 +101,7 @@ def pair(where: str, name: str, value: Any, least: int = 1) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def choice(where: str, name: str, value: Any, allowed: Sequence[str]) -> str:
+def choice(where: str, name: str, value: Word, allowed: Sequence[str]) -> Word:
     """One of the ``allowed`` words."""
     if not isinstance(value, str):
         raise TypeError(f"{where}: {name} expects a str, got {describe(value)}")
@@ -109,7 +110,7 @@ def choice(where: str, name: str, value: Any, allowed: Sequence[str]) -> str:
     return value
 
 
-def padding_mode(where: str, value: Any) -> str:
+def padding_mode(where: str, value: str) -> PaddingMode:
     """The mode under this library's own name, NumPy's names translated."""
     return PADDING_MODES[choice(where, "padding_mode", value, tuple(PADDING_MODES))]
 
@@ -134,20 +135,22 @@ def describe(value: Any) -> str:
 
 # --- calls that are found again ---------------------------------------------------------------------
 
-PLAIN = frozenset((int, str))  # types of keywords by which a call is found again
+PLAIN = frozenset((int, str))  # types whose values a call is found again by
 
 
-def recall(kept: Any, checked: tuple[Any, ...], keywords: tuple[Any, ...]) -> Any:
-    """Call a function that keeps its results, past these where a keyword may equal one of another meaning.
+def recall(kept: Any, checked: tuple[Any, ...], keywords: tuple[Any, ...], *given: Any) -> Any:
+    """Call a function that keeps its results, past these where a value may equal one of another meaning.
 
-    As 1 equals True and 1.0, which are refused.
+    As 1 equals True and 1.0, which are refused. It takes what is ``checked``, other values ``given`` by the
+    caller, and the keywords as one.
     """
-    same = PLAIN.issuperset(map(type, keywords)) or all(map(is_plain, keywords))
-    return (kept if same else kept.__wrapped__)(*checked, *keywords)
+    values = (*given, *keywords) if given else keywords
+    same = PLAIN.issuperset(map(type, values)) or all(map(is_plain, values))
+    return (kept if same else kept.__wrapped__)(*checked, *given, keywords)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a keyword is an int, a word, or a tuple of such."""
+    """Whether a value is an int, a word, or a tuple of such."""
     kind = type(value)
     return kind in PLAIN or (kind is tuple and all(map(is_plain, value)))
 
@@ -157,88 +160,6 @@ def signature(bias: Any) -> tuple[tuple[int, ...] | None, Any]:
     if bias is None:
         return None, None
     return (bias.shape, bias.dtype) if isinstance(bias, np.ndarray) else ((), type(bias))
-
-
-# --- axes -------------------------------------------------------------------------------------------
-
-
-def axes(
-    where: str,
-    sizes: tuple[int, int],
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    mode: str = "zeros",
-) -> tuple[Axis, Axis]:
-    """The two axes of a convolution over an image of ``sizes``, refused where the output would be empty."""
-    kernel = pair(where, "kernel_size", kernel_size)
-    steps = pair(where, "stride", stride)
-    spread = pair(where, "dilation", dilation)
-    bare = tuple(Axis(n, k, s, d) for n, k, s, d in zip(sizes, kernel, steps, spread, strict=True))
-    pads = pads_of(where, padding, (bare[0], bare[1]))
-    made = [
-        Axis(a.size, a.kernel, a.stride, a.dilation, before, after)
-        for a, (before, after) in zip(bare, pads, strict=True)
-    ]
-    for axis, name in zip(made, ("height", "width"), strict=True):
-        check_mode(where, axis.size, (axis.before, axis.after), mode, name)
-        if axis.out < 1:
-            raise ValueError(
-                f"{where}: kernel_size reaches over {axis.reach} of the padded {name} {axis.padded} "
-                f"({axis.before} + {axis.size} + {axis.after}); the output would be empty"
-            )
-    return made[0], made[1]
-
-
-def pads_of(where: str, padding: Any, bare: tuple[Axis, Axis] | None) -> Pads:
-    """``((top, bottom), (left, right))``; the words need the kernel, hence the axes."""
-    if isinstance(padding, str):
-        choice(where, "padding", padding, PADDING_WORDS)
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if bare is None:
-            raise ValueError(f"{where}: padding {padding!r} needs a kernel; give numbers")
-        first, second = (word_pads(padding, axis) for axis in bare)
-        return first, second
-    if is_integer(padding):
-        number = integer(where, "padding", padding, 0)
-        return (number, number), (number, number)
-    what = "an int, (h, w), ((top, bottom), (left, right)) or a word"
-    if isinstance(padding, np.ndarray):
-        unmasked(where, "padding", padding)
-        padding = padding.tolist()
-    if isinstance(padding, bytes) or not isinstance(padding, Sequence):
-        raise TypeError(f"{where}: padding expects {what}, got {describe(padding)}")
-    if len(padding) != 2:
-        raise ValueError(f"{where}: padding expects {what}, got {len(padding)} values")
-    if all(is_integer(item) for item in padding):
-        h, w = (integer(where, "padding", item, 0) for item in padding)
-        return (h, h), (w, w)
-    sides = [integers(where, "padding", item, what, 0) for item in padding]
-    if any(len(side) != 2 for side in sides):
-        raise ValueError(f"{where}: padding expects {what}, got {padding!r}")
-    return (sides[0][0], sides[0][1]), (sides[1][0], sides[1][1])
-
-
-def word_pads(word: str, axis: Axis) -> tuple[int, int]:
-    """Padding before and after that a word other than ``"valid"`` stands for."""
-    if word == "full":
-        return axis.reach - 1, axis.reach - 1
-    out = -(-axis.size // axis.stride)
-    total = max((out - 1) * axis.stride + axis.reach - axis.size, 0)
-    less, more = total // 2, total - total // 2
-    return (less, more) if word == "same" else (more, less)
-
-
-def check_mode(where: str, size: int, pads: tuple[int, int], mode: str, name: str) -> None:
-    """Refuse padding that the mode has too few pixels for."""
-    unit = "rows" if name == "height" else "columns"
-    most = max(0, size - 1 if mode == "reflect" else 0)
-    if mode != "zeros" and max(pads) > most and (mode == "reflect" or not size):
-        raise ValueError(
-            f"{where}: padding: {mode} needs at most {most} {unit} for {name} {size}, got {max(pads)}"
-        )
 
 
 # --- arrays -----------------------------------------------------------------------------------------

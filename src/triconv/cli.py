@@ -13,28 +13,31 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triconv import __version__, arguments, filters, terminal
-from triconv.api import conv2d
 from triconv.compare import (
     COLUMNS,
     Comparison,
     compare,
     format_sample,
-    format_table,
     left_out,
     predicted_seconds,
 )
+from triconv.convolution import conv2d
+from triconv.core import checked
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Problem
 from triconv.forecast import Forecast, Run
 from triconv.methods import METHODS
-from triconv.problem import Problem, problem
 from triconv.runtime import cache, threads
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
+from triconv.text import format_table
+from triconv.types import PaddingWord
 
 DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
 MATRIX_LIMIT = 1 << 30  # bytes of W
@@ -44,6 +47,7 @@ REPEAT = 5
 REFERENCE = 0.3  # seconds that the errors of a comparison take, about
 CLOSED = 141  # how a shell reports that no one reads the output any more
 FIGURE = "compare.png"
+DRAWN = next(name for name, method in METHODS.items() if not method.NEEDS_MATRIX)  # makes the maps
 
 # Name: shape of x, shape of the weight, stride, padding, groups.
 LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int]] = {
@@ -173,9 +177,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _padding(text: str) -> int | str:
+def _padding(text: str) -> int | PaddingWord:
     if text in arguments.PADDING_WORDS:
-        return text
+        return cast(PaddingWord, text)
     if not text.isdecimal() or len(text) > 18:
         words = ", ".join(arguments.PADDING_WORDS)
         raise argparse.ArgumentTypeError(f"expected a number or one of {words}, got {text!r}")
@@ -197,7 +201,7 @@ class Grid(NamedTuple):
     x: NDArray[Any]
     weight: NDArray[Any]
     groups: int
-    tasks: dict[tuple[int, int | str], Problem]
+    tasks: dict[tuple[int, int | PaddingWord], Problem]
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -281,18 +285,13 @@ def _grid(args: argparse.Namespace, x: NDArray[Any], dtype: np.dtype[Any]) -> Gr
             bank = _read_weights(args.weights)
         weight, groups = filters.spread(bank, channels)
         tasks = {
-            (stride, padding): problem(
+            (stride, padding): checked.convolution(
                 f"stride {stride}, padding {padding}",
                 x.shape,
                 weight.shape,
                 None,
                 dtype,
-                stride=stride,
-                padding=padding,
-                dilation=1,
-                groups=groups,
-                padding_mode="zeros",
-                layout="NHWC",
+                Keywords(stride, padding, groups=groups),
             )
             for stride, padding in product(args.stride, args.padding)
         }
@@ -303,16 +302,21 @@ def _grid(args: argparse.Namespace, x: NDArray[Any], dtype: np.dtype[Any]) -> Gr
     return Grid(x, weight.astype(dtype), groups, tasks)
 
 
-def _measure(grid: Grid) -> tuple[dict[tuple[int, int | str], Comparison], NDArray[Any]]:
+def _measure(grid: Grid) -> tuple[dict[tuple[int, int | PaddingWord], Comparison], NDArray[Any]]:
     """The comparison at each point of the grid, and the output at the first."""
     runs = [
-        Run(method, 0.0 if method in notes else predicted_seconds(task, method), REFERENCE * (not n))
+        Run(
+            method,
+            0.0 if method in notes else predicted_seconds(task, method),
+            REFERENCE * (not n),
+            METHODS[method].NEEDS_MATRIX,
+        )
         for task in grid.tasks.values()
         for notes in (left_out(task, tuple(METHODS), MATRIX_LIMIT, CALL_LIMIT),)
         for n, method in enumerate(METHODS)
     ]
     first, task = next(iter(grid.tasks.items()))
-    runs.append(Run("direct", predicted_seconds(task, "direct")))  # the maps that are drawn
+    runs.append(Run(DRAWN, predicted_seconds(task, DRAWN)))
     forecast = Forecast(runs, REPEAT, TIME_LIMIT)
     with _bar(forecast):
         comparisons = {
@@ -331,9 +335,7 @@ def _measure(grid: Grid) -> tuple[dict[tuple[int, int | str], Comparison], NDArr
             )
             for stride, padding in grid.tasks
         }
-        y = conv2d(
-            grid.x, grid.weight, stride=first[0], padding=first[1], groups=grid.groups, method="direct"
-        )
+        y = conv2d(grid.x, grid.weight, stride=first[0], padding=first[1], groups=grid.groups, method=DRAWN)
     return comparisons, y
 
 
@@ -381,7 +383,7 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"cannot write to the folder {str(folder)!r}: {error.strerror}") from None
 
 
-def _check_agreement(comparisons: Mapping[tuple[int, int | str], Comparison]) -> int:
+def _check_agreement(comparisons: Mapping[tuple[int, int | PaddingWord], Comparison]) -> int:
     wrong = [
         f"{row.method} at stride {stride}, padding {padding} is off by {row.max_error:.1e}, "
         f"rounding explains {comparison.error_bound:.1e}"

@@ -7,21 +7,25 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.methods import METHODS, names
-from triconv.methods.choice import candidates
-from triconv.methods.common import threads_for
+from triconv.core import checked
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Problem, batch_channels_last
+from triconv.described import described
+from triconv.methods import METHODS, choice, names
 from triconv.plan import ConvPlan, plan
-from triconv.problem import Problem, batch_channels_last, problem
 from triconv.reference import Reference, error_bound, reference
 from triconv.runtime import memory
 from triconv.runtime.machine import machine
 from triconv.runtime.memory import human
+from triconv.schedules.workspace import threads_for
+from triconv.text import format_digits, format_seconds, format_table
+from triconv.types import Layout, Padding, PaddingMode, Size
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 
@@ -161,19 +165,20 @@ class Comparison:
         return f"<table>{caption}<thead>{line('th', COLUMNS)}</thead><tbody>{body}</tbody></table>"
 
 
+@described
 @np.errstate(all="ignore")
 def compare(
     x: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    methods: Sequence[str] = ("direct", "im2col", "matrix"),
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: Any = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    methods: Sequence[str] = tuple(METHODS),
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     repeat: int = 5,
     matrix_limit: int | None = None,
     call_limit: float | None = None,
@@ -188,18 +193,10 @@ def compare(
 
     Parameters
     ----------
-    x : array_like
-        Input, ``(H, W, C_in)`` or ``(N, H, W, C_in)``; ``(C_in, H, W)`` or ``(N, C_in, H, W)`` in the layout
-        ``"NCHW"``; or ``(H, W)``.
-    weight : array_like
-        ``(C_out, k_h, k_w, C_in / groups)``; ``(C_out, C_in / groups, k_h, k_w)`` in the layout ``"NCHW"``;
-        or ``(k_h, k_w)``.
-    bias : array_like, optional
-        ``(C_out,)``.
+    %(x, weight, bias)
     methods : sequence of str
         Which to run, in this order.
-    stride, padding, dilation, groups, padding_mode, layout
-        As for `conv2d`.
+    %(stride, padding, dilation, groups, padding_mode, layout)
     repeat : int
         Timed calls of each method, of which the median counts.
     matrix_limit : int, optional
@@ -250,17 +247,9 @@ def compare(
         raise TypeError(f"compare: methods expects a sequence of str, got {arguments.describe(methods)}")
     methods = [arguments.choice("compare", "methods", method, names()) for method in methods]
     dtype = arguments.result_dtype(x, weight, bias)
-    keywords: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "layout": layout,
-    }
-    task = problem(
-        "compare", x.shape, weight.shape, None if bias is None else np.shape(bias), dtype, **keywords
-    )
+    keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout)
+    bias_shape = None if bias is None else np.shape(bias)
+    task = checked.convolution("compare", x.shape, weight.shape, bias_shape, dtype, keywords)
     size = math.prod(task.y_shape) * task.result.itemsize
     memory.require("compare", size, f"the output of shape {task.y_shape} ({task.result})")
     expected = reference(task, x, weight, bias)
@@ -272,9 +261,9 @@ def compare(
         row = ComparisonRow(method, math.nan, math.nan, 0, 0, math.nan, notes.get(method, ""))
         if row.note == "":
             try:
-                made = plan(weight, x.shape, bias, method=method, dtype=dtype, **keywords)
-                row = _measured(method, made, x, expected, task.layout, repeat, time_limit)
-                del made  # W, before the next method takes memory
+                planned = plan(weight, x.shape, bias, method=method, dtype=dtype, **keywords.but_method())
+                row = _measured(method, planned, x, expected, task.layout, repeat, time_limit)
+                del planned  # W, before the next method takes memory
             except MemoryError as error:
                 row = replace(row, note=str(error) or "there is not enough memory")
         rows.append(row)
@@ -296,7 +285,7 @@ def _seconds(name: str, value: Any) -> float | None:
 
 def predicted_seconds(task: Problem, method: str) -> float:
     """What one call is predicted to take, roughly; for ``"matrix"`` with W's assembly."""
-    cycles = {name: cost.cycles for name, _, cost in candidates(task, machine())}
+    cycles = {name: cost.cycles for name, _, cost in choice.candidates(task, machine())}
     return cycles.get(method, min(cycles.values())) / CLOCK / threads_for(task.flops)
 
 
@@ -308,7 +297,7 @@ def left_out(
     for name in methods:
         form = METHODS.get(name)  # None for "auto"
         if matrix_limit is not None and form is not None and form.NEEDS_MATRIX:
-            size = form.packed_bytes(task, form.schedule(task.plain(), machine()))
+            size = form.packed_bytes(task, form.schedule(task.canonical(), machine()))
             if size > matrix_limit:
                 notes[name] = f"not built: W would take {human(size)}, more than {human(matrix_limit)}"
     seconds = {method: predicted_seconds(task, method) for method in methods if method not in notes}
@@ -342,36 +331,7 @@ def _measured(
     return ComparisonRow(method, seconds, gflops, made.workspace_bytes, made.packed_bytes, error)
 
 
-# --- text -------------------------------------------------------------------------------------------
-
-
-def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their names; the first and the last to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for cells in (head, ["-" * len(name) for name in head], *rows):
-        first, *others, last = cells
-        middle = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False)]
-        lines.append("  ".join([first.ljust(widths[0]), *middle, last]).rstrip())
-    return "\n".join(lines)
-
-
 def format_sample(*comparisons: Comparison) -> list[str]:
     """A line on how many outputs the errors were measured on; none where these were all."""
     outputs, measured = (sum(getattr(c, name) for c in comparisons) for name in ("outputs", "measured"))
     return [f"max error: over a sample, {measured:,} of {outputs:,} outputs"] if measured < outputs else []
-
-
-def format_seconds(seconds: float) -> str:
-    """A time in the unit that reads best."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3)):
-        if seconds * scale >= 1:
-            return f"{format_digits(seconds * scale)} {unit}"
-    return f"{format_digits(seconds * 1e6)} us"
-
-
-def format_digits(value: float) -> str:
-    """Three digits, without an exponent."""
-    if not (math.isfinite(value) and value > 0):
-        return f"{value:.3g}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"

@@ -17,6 +17,7 @@ class Run(NamedTuple):
     method: str
     call: float
     more: float = 0.0
+    assembles: bool = False  # W, before the first call
 
 
 class Forecast:
@@ -81,4 +82,4 @@ class Forecast:
         if not call:
             return run.more
         timed = min(self.repeat, max(1, math.ceil(self.time_limit / call)))
-        return call * (1 + timed + ASSEMBLY * (run.method == "matrix")) + run.more
+        return call * (1 + timed + ASSEMBLY * run.assembles) + run.more

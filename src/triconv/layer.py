@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from triconv import arguments
-from triconv.api import convolved
-from triconv.axis import Axis
-from triconv.gradients import conv2d_input_grad, conv2d_weight_grad
-from triconv.methods import names
-from triconv.problem import in_layout
+from triconv.convolution import convolved
+from triconv.core.keywords import Keywords, pads
+from triconv.core.problem import in_layout
+from triconv.described import described
+from triconv.methods import choice
 from triconv.runtime import memory
+from triconv.transpose import conv2d_input_grad
+from triconv.types import Layout, Padding, PaddingMode, Size
+from triconv.weight_gradient import conv2d_weight_grad
 
 
+@described
 class Conv2d:
     r"""A layer with learnable filters and biases.
 
@@ -24,10 +28,7 @@ class Conv2d:
     ----------
     in_channels, out_channels : int
         ``C_in``, ``C_out``.
-    kernel_size : int or (int, int)
-        ``k_h, k_w``.
-    stride, padding, dilation, groups, padding_mode, layout, method
-        As in `conv2d`.
+    %(kernel_size, stride, padding, dilation, groups, padding_mode, layout, method)
     bias : bool, default True
         Whether the layer has biases.
     dtype : dtype, default float32
@@ -60,14 +61,17 @@ class Conv2d:
     -----
     Parameters start uniform in :math:`\pm 1 / \sqrt{n}` with :math:`n = k_h k_w C_{in} / groups`, which is
     what PyTorch's ``kaiming_uniform_`` with ``a=sqrt(5)`` comes to; complex ones have real and imaginary
-    parts uniform in :math:`\pm 1 / \sqrt{2 n}`, hence the same variance :math:`1 / (3 n)`. K. He, X. Zhang,
-    S. Ren and J. Sun, "Delving deep into rectifiers" (2015).
+    parts uniform in :math:`\pm 1 / \sqrt{2 n}`, hence the same variance :math:`1 / (3 n)` [1]_.
 
     Change the parameters in place or replace them by others of their shapes: the next call takes them as
     they then are. A call keeps a reference to its input and a copy of its weight until the next one, so
     that `backward` differentiates what was computed, whatever has become of ``weight`` since; only the
     input must be left alone until then. A pickle or copy of a layer has its parameters and their gradients,
     but not what the last call kept.
+
+    References
+    ----------
+    .. [1] K. He, X. Zhang, S. Ren and J. Sun, "Delving deep into rectifiers", 2015.
 
     Examples
     --------
@@ -94,18 +98,18 @@ class Conv2d:
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Any,
+        in_channels: SupportsIndex,
+        out_channels: SupportsIndex,
+        kernel_size: Size,
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        padding_mode: str = "zeros",
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        groups: SupportsIndex = 1,
+        padding_mode: PaddingMode = "zeros",
         bias: bool = True,
         dtype: DTypeLike = np.float32,
-        layout: str = "NHWC",
+        layout: Layout = "NHWC",
         method: str = "auto",
         rng: Any = None,
     ) -> None:
@@ -113,37 +117,36 @@ class Conv2d:
         channels = arguments.integer(where, "in_channels", in_channels, 1)
         filters = arguments.integer(where, "out_channels", out_channels, 1)
         kernel = arguments.pair(where, "kernel_size", kernel_size)
-        steps = arguments.pair(where, "stride", stride)
-        spread = arguments.pair(where, "dilation", dilation)
-        h, w = (Axis(1, k, s, d) for k, s, d in zip(kernel, steps, spread, strict=True))
-        pads = arguments.pads_of(where, padding, (h, w))
-        groups = arguments.integer(where, "groups", groups, 1)
+        given = Keywords(stride, padding, dilation, groups, padding_mode, layout, method)
+        h, w = bare = given.bare_axes(where, (1, 1), kernel)
+        sides = pads(where, padding, bare)
+        groups = given.checked_groups(where)
         if channels % groups or filters % groups:
             raise ValueError(
                 f"{where}: groups expects a divisor of in_channels and out_channels, "
                 f"got {groups} for {channels} and {filters}"
             )
-        self._keywords: dict[str, Any] = {
-            "stride": steps,
-            "padding": padding if isinstance(padding, str) else pads,
-            "dilation": spread,
-            "groups": groups,
-            "padding_mode": arguments.padding_mode(where, padding_mode),
-            "layout": arguments.choice(where, "layout", layout, arguments.LAYOUTS),
-            "method": arguments.choice(where, "method", method, names()),
-        }
+        self._keywords = Keywords(
+            stride=(h.stride, w.stride),
+            padding=padding if isinstance(padding, str) else sides,
+            dilation=(h.dilation, w.dilation),
+            groups=groups,
+            padding_mode=given.checked_mode(where),
+            layout=given.checked_layout(where),
+            method=choice.named(where, method),
+        )
         bias = arguments.boolean(where, "bias", bias)
-        made = arguments.dtype_of(where, dtype)
+        kind = arguments.dtype_of(where, dtype)
         random = arguments.generator(where, rng)
         self._channels = channels
         self._kernel = kernel
         self._shape = filters, *in_layout(layout, *kernel, channels // groups)
-        memory.require(where, math.prod(self._shape) * made.itemsize, f"the weight of shape {self._shape}")
+        memory.require(where, math.prod(self._shape) * kind.itemsize, f"the weight of shape {self._shape}")
 
         fan_in = math.prod(kernel) * channels // groups
-        drawn = uniform(random, (filters, *kernel, channels // groups), fan_in, made)
+        drawn = uniform(random, (filters, *kernel, channels // groups), fan_in, kind)
         self.weight = np.ascontiguousarray(drawn if layout == "NHWC" else drawn.transpose(0, 3, 1, 2))
-        self.bias = uniform(random, (filters,), fan_in, made) if bias else None
+        self.bias = uniform(random, (filters,), fan_in, kind) if bias else None
         self.weight_grad = None
         self.bias_grad = None
         self._last: tuple[NDArray[Any], NDArray[Any], tuple[int, ...]] | None = None
@@ -154,7 +157,8 @@ class Conv2d:
         Parameters
         ----------
         x : array_like
-            As in `conv2d`, of any batch size, height and width. Kept, not copied.
+            ``(H, W, C_in)`` or ``(N, H, W, C_in)``, in NCHW ``(C_in, H, W)`` or ``(N, C_in, H, W)``, or
+            ``(H, W)``; of any batch size, height and width. Kept, not copied.
 
         Returns
         -------
@@ -163,8 +167,12 @@ class Conv2d:
 
         Raises
         ------
-        ValueError, TypeError, MemoryError
-            As `conv2d`; also where ``weight`` has been given another shape.
+        ValueError
+            For a shape that does not fit, also where ``weight`` has been given another one.
+        TypeError
+            For a dtype that `conv2d` does not take.
+        MemoryError
+            Where the output would not fit.
         """
         where = "Conv2d"
         image = arguments.array(where, "x", x)
@@ -173,7 +181,7 @@ class Conv2d:
             self.bias = arguments.array(where, "bias", self.bias)
         if self.weight.shape != self._shape:
             raise ValueError(f"{where}: weight expects shape {self._shape}, got {self.weight.shape}")
-        y = convolved(where, image, self.weight, self.bias, **self._keywords)
+        y = convolved(where, image, self.weight, self.bias, self._keywords)
         self._last = image, self.weight.copy(), y.shape
         return y
 
@@ -226,12 +234,12 @@ class Conv2d:
         x, weight, shape = self._last
         if y.shape != shape:
             raise ValueError(f"{where}: grad expects the output's shape {shape}, got {y.shape}")
-        back = conv2d_input_grad(y, weight, x.shape, **self._keywords)
-        taps = conv2d_weight_grad(y, x, self._kernel, **self._keywords)
+        back = conv2d_input_grad(y, weight, x.shape, **self._keywords._asdict())
+        taps = conv2d_weight_grad(y, x, self._kernel, **self._keywords._asdict())
         self.weight_grad = gradient(self.weight, taps)
         self.bias_grad = None
         if self.bias is not None:
-            channels = y.ndim - (1 if self._keywords["layout"] == "NHWC" else 3)
+            channels = y.ndim - (1 if self._keywords.layout == "NHWC" else 3)
             rest = tuple(axis for axis in range(y.ndim) if axis != channels)
             # Over axes that are far apart NumPy adds one by one, hence the wider sums.
             with np.errstate(all="ignore"):
@@ -241,7 +249,7 @@ class Conv2d:
 
     def __repr__(self) -> str:
         """The call that makes such a layer, but for the numbers drawn."""
-        words = self._keywords | {"bias": self.bias is not None, "dtype": self.weight.dtype.name}
+        words = self._keywords._asdict() | {"bias": self.bias is not None, "dtype": self.weight.dtype.name}
         keywords = ", ".join(f"{name}={value!r}" for name, value in words.items())
         return f"Conv2d({self._channels}, {self._shape[0]}, {self._kernel}, {keywords})"
 

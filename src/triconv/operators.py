@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from triconv import arguments, spectrum
+from triconv import arguments
 from triconv.algebra import WHERE, Operator
-from triconv.api import conv_matrix
-from triconv.linear import Linear
-from triconv.methods import choice, common, names
-from triconv.problem import Shape, problem
-from triconv.runtime import memory
+from triconv.core import checked, spectrum
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Shape
+from triconv.described import described
+from triconv.matrix import conv_matrix
+from triconv.methods import choice
+from triconv.methods.linear import Linear
+from triconv.runtime import arrays, memory
+from triconv.types import Layout, Order, Padding, PaddingMode, Size
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+@described
 class ConvOperator(Operator):
     r"""A convolution without its bias as a linear operator: :math:`\mathrm{vec}(Y) = W\,\mathrm{vec}(X)`.
 
@@ -29,14 +35,12 @@ class ConvOperator(Operator):
 
     Parameters
     ----------
-    weight : array_like
-        As in `conv2d`; copied, so that later changes do not reach the operator.
-    input_shape : tuple of int
-        Of one sample: ``(H, W, C_in)``, in NCHW ``(C_in, H, W)``, or ``(H, W)`` of one channel.
-    stride, padding, dilation, groups, padding_mode, layout
-        As in `conv2d`.
-    order : {"F", "C"}
-        ``vec`` is ``sample.ravel(order)`` of a sample in its own layout. Neither order copies a vector.
+    %(weight)
+        Copied, so that later changes do not reach the operator.
+    %(sample_shape)
+    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(order)
+        Neither order copies a vector.
     method : {"auto", "direct", "im2col", "matrix"}
         ``"matrix"`` holds W, which it assembles when it is first applied, and the transpose of W once the
         adjoint is. The others need no matrix; ``"auto"`` is the faster of them.
@@ -52,8 +56,7 @@ class ConvOperator(Operator):
 
     Raises
     ------
-    ValueError, TypeError
-        As `conv2d`; also where ``input_shape`` has a batch axis.
+    %(errors)
     MemoryError
         Where W would not fit, for ``method="matrix"``, before anything is allocated.
 
@@ -74,8 +77,12 @@ class ConvOperator(Operator):
     batches of matrices ``(..., N, K)``, with every SciPy, and so does what is composed with an operator on
     the left: ``.T``, ``.H``, sums, products, multiples and powers. A batch gives the bits of single calls.
 
-    Operators can be pickled and used from many threads. The definition of W is that of A. K. Jain,
-    "Fundamentals of Digital Image Processing" (1989), chapter 2, with channels and strides.
+    Operators can be pickled and used from many threads. The definition of W is that of [1]_, chapter 2, with
+    channels and strides.
+
+    References
+    ----------
+    .. [1] A. K. Jain, "Fundamentals of Digital Image Processing", 1989.
 
     Examples
     --------
@@ -91,45 +98,33 @@ class ConvOperator(Operator):
     def __init__(
         self,
         weight: ArrayLike,
-        input_shape: tuple[int, ...],
+        input_shape: Sequence[SupportsIndex],
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        padding_mode: str = "zeros",
-        layout: str = "NHWC",
-        order: str = "F",
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        groups: SupportsIndex = 1,
+        padding_mode: PaddingMode = "zeros",
+        layout: Layout = "NHWC",
+        order: Order = "F",
         method: str = "auto",
     ) -> None:
         filters = arguments.array(WHERE, "weight", weight)
         shape = arguments.integers(
             WHERE, "input_shape", input_shape, "a sequence of ints, one sample's shape", 0
         )
-        layout = arguments.choice(WHERE, "layout", layout, arguments.LAYOUTS)
-        self._order = arguments.choice(WHERE, "order", order, arguments.ORDERS)
-        self._method = arguments.choice(WHERE, "method", method, names())
+        keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout, method)
+        keywords.checked_layout(WHERE)
+        self._order: Order = arguments.choice(WHERE, "order", order, arguments.ORDERS)
+        self._method = choice.named(WHERE, method)
         if len(shape) > 3:
             raise ValueError(
                 f"{WHERE}: input_shape expects one sample's shape, got {shape}; the operator maps one sample"
             )
         dtype = arguments.computed(arguments.result_dtype(filters))
-        self._problem = problem(
-            WHERE,
-            shape,
-            filters.shape,
-            None,
-            dtype,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            padding_mode=padding_mode,
-            layout=layout,
-            x_name="input_shape",
-        )
-        choice.require(WHERE, self._method, self._problem)
-        common.require_copy(WHERE, "weight", filters, dtype)
+        self._problem = checked.convolution(WHERE, shape, filters.shape, None, dtype, keywords, "input_shape")
+        choice.checked(WHERE, method, self._problem)
+        arrays.require_copy(WHERE, "weight", filters, dtype)
         self._weight = np.array(filters, dtype, order="C")
         self._linear = Linear(WHERE, self._problem, self._weight, self._order, self._method)
         super().__init__(dtype, (math.prod(self.output_shape), math.prod(self.input_shape)))
@@ -176,8 +171,8 @@ class ConvOperator(Operator):
                 f"of an output, got {sample.shape}"
             )
         if not (sample.flags.c_contiguous if self._order == "C" else sample.flags.f_contiguous):
-            common.require_copy(where, "array", sample, sample.dtype)
-        return sample.ravel(self._order)  # type: ignore[arg-type]
+            arrays.require_copy(where, "array", sample, sample.dtype)
+        return sample.ravel(self._order)
 
     def unvec(self, y: ArrayLike) -> NDArray[Any]:
         """A vector that the operator returned as an output sample.
@@ -254,7 +249,9 @@ class ConvOperator(Operator):
         >>> triconv.ConvOperator([[1.0, 2.0]], (1, 3)).to_sparse().nnz
         4
         """
-        return conv_matrix(self._weight, self.input_shape, order=self._order, **self._keywords())
+        return conv_matrix(
+            self._weight, self.input_shape, order=self._order, **self._problem.keywords().but_method()
+        )
 
     def to_dense(self) -> NDArray[Any]:
         """W as an array, zeros and all.
@@ -343,13 +340,17 @@ class ConvOperator(Operator):
 
         .. math:: T_{mc}(a, b) = \sum_{u,v} K^{(m)}_{uvc} \, e^{-2 \pi i (a u d_h / H + b v d_w / W)}
 
-        and its singular values are theirs: H. Sedghi, V. Gupta and P. M. Long, "The singular values of
-        convolutional layers" (2019). They are found by one small singular value decomposition each, by the
-        calling thread's count of threads; those of real weights come in conjugate pairs, of which one is
-        enough. Otherwise a small W is decomposed as an array, and the values of a larger one come from
-        Lanczos iterations on :math:`W^H W` with restarts (R. B. Lehoucq, D. C. Sorensen and C. Yang,
-        "ARPACK users' guide", 1998), always from the same vector. One vector may see a value once that
-        occurs several times, so what was found is taken out and the rest looked at again.
+        and its singular values are theirs [1]_. They are found by one small singular value decomposition
+        each, by the calling thread's count of threads; those of real weights come in conjugate pairs, of
+        which one is enough. Otherwise a small W is decomposed as an array, and the values of a larger one
+        come from Lanczos iterations on :math:`W^H W` with restarts [2]_, always from the same vector. One
+        vector may see a value once that occurs several times, so what was found is taken out and the rest
+        looked at again.
+
+        References
+        ----------
+        .. [1] H. Sedghi, V. Gupta and P. M. Long, "The singular values of convolutional layers", 2019.
+        .. [2] R. B. Lehoucq, D. C. Sorensen and C. Yang, "ARPACK users' guide", 1998.
 
         Examples
         --------
@@ -399,10 +400,8 @@ class ConvOperator(Operator):
 
         .. math:: \|T\|_2 \le \|G_t\|_F^{1 / 2^t} \le r^{1 / 2^{t+1}} \|T\|_2
 
-        for a matrix of rank ``r``. This is the Gram iteration of B. Delattre, Q. Barthelemy, A. Araujo and
-        A. Allauzen, "Efficient bound of Lipschitz constant for convolutional layers by Gram iteration"
-        (2023); that the bound serves for zero padding too is in B. Delattre, Q. Barthelemy and A. Allauzen,
-        "Spectral norm of convolutional layers with circular and zero paddings" (2024).
+        for a matrix of rank ``r``. This is the Gram iteration of [1]_; that the bound serves for zero padding
+        too is in [2]_.
 
         Frequencies lie on a grid of ``N = 16 (k - 1)`` points an axis. Between them
         :math:`\|T(\theta) x\|^2` is a polynomial in sines and cosines of degree ``k - 1``, which by an
@@ -415,6 +414,13 @@ class ConvOperator(Operator):
         from, or, where strides go evenly round a circular image, of the most outputs that are the same, if
         these are fewer. The result is enlarged by what rounding may have taken from it, less than a part in
         a million.
+
+        References
+        ----------
+        .. [1] B. Delattre, Q. Barthelemy, A. Araujo and A. Allauzen, "Efficient bound of Lipschitz constant
+           for convolutional layers by Gram iteration", 2023.
+        .. [2] B. Delattre, Q. Barthelemy and A. Allauzen, "Spectral norm of convolutional layers with
+           circular and zero paddings", 2024.
 
         Examples
         --------
@@ -448,9 +454,13 @@ class ConvOperator(Operator):
 
         Notes
         -----
-        The estimate of T. Miyato, T. Kataoka, M. Koyama and Y. Yoshida, "Spectral normalization for
-        generative adversarial networks" (2018). With zero padding, :math:`\sqrt{k_h k_w}` times it is a
-        bound: Y. Tsuzuku, I. Sato and M. Sugiyama, "Lipschitz-margin training" (2018).
+        The estimate of [1]_. With zero padding, :math:`\sqrt{k_h k_w}` times it is a bound [2]_.
+
+        References
+        ----------
+        .. [1] T. Miyato, T. Kataoka, M. Koyama and Y. Yoshida, "Spectral normalization for generative
+           adversarial networks", 2018.
+        .. [2] Y. Tsuzuku, I. Sato and M. Sugiyama, "Lipschitz-margin training", 2018.
 
         Examples
         --------
@@ -471,7 +481,7 @@ class ConvOperator(Operator):
         wide = type(self)(
             self._weight.astype(kernel.dtype) / scale,
             self.input_shape,
-            **self._keywords(),
+            **self._problem.keywords().but_method(),
             order="C",
             method=self._method,
         )
@@ -504,7 +514,7 @@ class ConvOperator(Operator):
     def _of_columns(self, X: NDArray[Any], *, adjoint: bool) -> NDArray[Any]:
         """The product with each column of a batch ``(..., N, K)``: one run of the kernels for them all."""
         if X.ndim > 2:
-            common.require_copy(WHERE, "x", X, X.dtype)
+            arrays.require_copy(WHERE, "x", X, X.dtype)
         rows = X.swapaxes(-1, -2)
         y = self._linear.apply(rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1]), adjoint=adjoint)
         return y.reshape(*rows.shape[:-1], y.shape[1]).swapaxes(-1, -2)
@@ -513,19 +523,8 @@ class ConvOperator(Operator):
         return super()._transpose() if self.dtype.kind == "c" else self._adjoint()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        keywords = self._keywords() | {"order": self._order, "method": self._method}
+        keywords = self._problem.keywords().but_method() | {"order": self._order, "method": self._method}
         return functools.partial(type(self), **keywords), (self._weight, self.input_shape)
-
-    def _keywords(self) -> dict[str, Any]:
-        p, g = self._problem, self._problem.geometry
-        return {
-            "stride": g.stride,
-            "padding": g.pads,
-            "dilation": g.dilation,
-            "groups": g.groups,
-            "padding_mode": p.mode,
-            "layout": p.layout,
-        }
 
     def _shaped(self, method: str, name: str, value: ArrayLike, shape: Shape) -> NDArray[Any]:
         where = f"{WHERE}.{method}"
@@ -533,7 +532,7 @@ class ConvOperator(Operator):
         size = math.prod(shape)
         if vector.shape not in ((size,), (size, 1)):
             raise ValueError(f"{where}: {name} expects shape ({size},), got {vector.shape}")
-        return vector.reshape(shape, order=self._order)  # type: ignore[call-overload]
+        return vector.reshape(shape, order=self._order)
 
 
 def require_dense(where: str, shape: Shape, dtype: np.dtype[Any]) -> None:

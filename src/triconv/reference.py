@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv import arguments
-from triconv.axis import Axis
-from triconv.problem import Problem, batch_channels_last
+from triconv.core.axis import Axis
+from triconv.core.problem import Problem, batch_channels_last
 from triconv.runtime import memory
 
 GATHERED = (
@@ -56,7 +56,7 @@ class Reference(NamedTuple):
 
 def reference(task: Problem, x: NDArray[Any], weight: NDArray[Any], bias: Any) -> Reference:
     """The definition at every position, or where that would take long at a sample of them."""
-    task = task.plain(cut=False)
+    task = task.canonical(cut=False)
     g = task.geometry
     precise = np.result_type(task.dtype, np.float64)
     size = 2 * weight.size * precise.itemsize + x.nbytes * (not x.flags.c_contiguous)

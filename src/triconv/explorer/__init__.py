@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from triconv.types import Layout
+
 if TYPE_CHECKING:
     from triconv.explorer.widget import Explorer
 
@@ -17,7 +19,7 @@ def explore(
     weight: ArrayLike | None = None,
     bias: ArrayLike | None = None,
     *,
-    layout: str = "NHWC",
+    layout: Layout = "NHWC",
     **keywords: Any,
 ) -> Explorer:
     """Show a convolution in its three forms, number by number, to be touched and changed.

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv import arguments
-from triconv.api import conv2d, flatten_weight, im2col, pad
-from triconv.geometry import ConvGeometry
+from triconv.convolution import conv2d
+from triconv.core import checked
+from triconv.core.geometry import ConvGeometry
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Problem, Shape
 from triconv.methods import METHODS
 from triconv.methods.choice import candidates
-from triconv.problem import Problem, Shape, check_channels, problem
+from triconv.patches import flatten_weight, im2col, pad
 from triconv.runtime.machine import machine
+from triconv.types import PaddingMode
 
 Pair = tuple[int, int]
 MOST = {"height": 24, "width": 24, "in_channels": 8, "out_channels": 8, "kernel": 9}
@@ -35,7 +39,7 @@ class Settings:
     padding: Any
     dilation: Pair
     groups: int
-    padding_mode: str
+    padding_mode: PaddingMode
 
     def but(self, **changes: Any) -> Settings:
         """The same with some changed."""
@@ -68,7 +72,7 @@ class Arrays:
             if any(n > m for n, m in zip(value, most, strict=True)):
                 raise ValueError(f"{where}: {name} expects at most {most}, got {value}")
         depth = settings.in_channels // settings.groups
-        check_channels(
+        checked.check_channels(
             *(where, "the input", settings.in_channels, settings.out_channels, depth, settings.groups, "NHWC")
         )
         if depth > self.weight.shape[3]:
@@ -76,13 +80,13 @@ class Arrays:
                 f"{where}: weight has filters of {self.weight.shape[3]} channels, {depth} are needed for "
                 f"in_channels={settings.in_channels} and groups={settings.groups}"
             )
-        return problem(
-            *(where, (*settings.size, settings.in_channels)),
+        return checked.convolution(
+            where,
+            (*settings.size, settings.in_channels),
             (settings.out_channels, *settings.kernel_size, depth),
             None,
             np.dtype(np.float64),
-            **settings.keywords,
-            layout="NHWC",
+            Keywords(**settings.keywords),
             x_name="size",
         )
 
@@ -150,7 +154,7 @@ class Scene:
         self.settings = settings
         self.keywords = settings.keywords
         self.padded = pad(self.x, self.geometry.pads, padding_mode=settings.padding_mode)
-        self.output = conv2d(self.x, self.weight, self.bias, method="direct", **self.keywords)
+        self.output = conv2d(self.x, self.weight, self.bias, **self.keywords)
         self.filters = flatten_weight(self.weight)
         g = self.geometry
         patches = dict(self.keywords, padding=g.pads)

@@ -10,9 +10,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from triconv.runtime import arrays
+
 INT = ir.IntType(64)
 LANE = ir.IntType(32)
-ALIGNED = 64  # bytes of a line of the cache
 STRIDES = (1, 2, 3, 4)  # that a strided copy has vectors for
 
 
@@ -79,7 +80,7 @@ def strided_copy(dtype: str, lanes: int) -> Any:
     taken out of them.
     """
     kind = np.dtype(dtype)
-    parts = 2 if kind.kind == "c" else 1
+    parts = arrays.parts(kind)
     scalar = ir.IntType(8 * kind.itemsize // parts)
     element = ir.ArrayType(scalar, parts)
 

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from triconv.kernels import multiply, pack
-from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.addresses import address, clear
 from triconv.kernels.records import (
     BAND,
     COPY,
@@ -24,6 +24,7 @@ from triconv.kernels.records import (
 )
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
+from triconv.runtime.arrays import LINE_BYTES
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 RECORD = Record(
@@ -52,10 +53,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     ):  # fmt: skip
         p = record[0]
         blocks = p.groups.count * p.packed.blocks
-        start = worker * p.work.share + -address(data, 0) % ALIGNED // size
+        start = worker * p.work.elements + -address(data, 0) % LINE_BYTES // size
         if p.work.clears:
             # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.work.share * size)
+            clear(address(data, start), p.work.elements * size)
         reach = (p.window.size[0] - 1) * p.window.dilation[0] + 1
         reach_across = (p.window.size[1] - 1) * p.window.dilation[1] + 1
         held = -1

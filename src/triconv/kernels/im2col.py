@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from triconv.kernels import multiply, pack
-from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.addresses import address, clear
 from triconv.kernels.records import (
     DATA,
     GROUPS,
@@ -23,6 +23,7 @@ from triconv.kernels.records import (
 )
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
+from triconv.runtime.arrays import LINE_BYTES
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
 RECORD = Record(IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PACKED, PATCHES, DATA, SUM, WORK, "tasks")
@@ -49,10 +50,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         p = record[0]
         blocks = p.groups.count * p.packed.blocks
         pixels = p.output.size[0] * p.output.size[1]
-        start = worker * p.work.share + -address(data, 0) % ALIGNED // size
+        start = worker * p.work.elements + -address(data, 0) % LINE_BYTES // size
         if p.work.clears:
             # Lanes that no one asks for read what lies there, and garbage may be slow to multiply.
-            clear(address(data, start), p.work.share * size)
+            clear(address(data, start), p.work.elements * size)
         held = -1
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:

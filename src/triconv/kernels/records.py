@@ -103,6 +103,6 @@ PATCHES = Group("patches", ("count", "line", "row"))
 DATA = Group("data", ("pixel", "group"))
 # A sum: its steps, each of a run of elements side by side.
 SUM = Group("sum", ("steps", "run"))
-# The split into tasks: pieces of a sample, chunks of blocks of filters; a worker's share of the workspace,
+# The split into tasks: pieces of a sample, chunks of blocks of filters; elements of workspace of a worker,
 # and whether it must be cleared first.
-WORK = Group("work", ("batch", "pieces", "chunk", "chunks", "share", "clears"))
+WORK = Group("work", ("batch", "pieces", "chunk", "chunks", "elements", "clears"))

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from triconv.kernels.addresses import LANE, integer
+from triconv.runtime import arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Emitter:
         self.b = builder
         self.tile = tile
         dtype = np.dtype(tile.dtype)
-        self.parts = 2 if dtype.kind == "c" else 1
+        self.parts = arrays.parts(dtype)
         self.scalar_bytes = dtype.itemsize // self.parts
         self.scalar = ir.FloatType() if self.scalar_bytes == 4 else ir.DoubleType()
         self.element = self.scalar if self.parts == 1 else ir.ArrayType(self.scalar, 2)

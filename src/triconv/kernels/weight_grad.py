@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from triconv.kernels import pack
-from triconv.kernels.addresses import ALIGNED, address, clear
+from triconv.kernels.addresses import address, clear
 from triconv.kernels.records import COPY, DATA, GROUPS, IMAGE, INSIDE, OUTPUT, TAPS, WINDOW, Group, Record
 from triconv.kernels.simd import Tile
 from triconv.kernels.tasks import take
 from triconv.kernels.tiles import outer_tile
+from triconv.runtime.arrays import LINE_BYTES, parts
 from triconv.runtime.interrupts import STOPPED
 from triconv.runtime.jit import LINE, Kernel, inline, int64s, reads, writes
 
@@ -37,10 +38,10 @@ TILES = Group(
     ("taps",),
 )
 # The split into tasks: bands of a sample and in all, rows of a band; sums over parts of the bands, and their
-# size; chunks of blocks; a worker's share, and where in it the gradient and unfinished sums start.
+# size; chunks of blocks; elements of a worker, and where in it the gradient and unfinished sums start.
 SPLIT = Group(
     "split",
-    ("pieces", "bands", "rows", "splits", "size", "chunk", "chunks", "share", "gradient", "held"),
+    ("pieces", "bands", "rows", "splits", "size", "chunk", "chunks", "elements", "gradient", "held"),
 )
 RECORD = Record(
     IMAGE, INSIDE, COPY, *GRADIENT, OUTPUT, WINDOW, GROUPS, DATA, PATCH, TAPS, SEEN, WANTED, TILES, SPLIT,
@@ -54,7 +55,7 @@ def product(tile: Tile, swapped: bool) -> Any:
     """The tiles of one band: rows of filters and vectors of channels, or, ``swapped``, the other way."""
     micro = outer_tile(tile, False)
     rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
-    kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
+    kept = rows * width * size * parts(np.dtype(tile.dtype))
 
     @inline
     def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, p):
@@ -101,7 +102,7 @@ def each_product(tile: Tile) -> Any:
     """The tiles of one band where channels have a filter each: rows of taps, vectors of channels."""
     micro = outer_tile(tile, True)
     rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
-    kept = rows * width * size * (2 if np.dtype(tile.dtype).kind == "c" else 1)
+    kept = rows * width * size * parts(np.dtype(tile.dtype))
 
     @inline
     def multiply(x, grad, lines, length, held, starts, ends, y, at, first, last, p):
@@ -197,9 +198,9 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
         y, data, record, counters, workers,
     ):  # fmt: skip
         p = record[0]
-        start = worker * p.split.share + -address(data, 0) % ALIGNED // size
+        start = worker * p.split.elements + -address(data, 0) % LINE_BYTES // size
         second = start + p.split.gradient
-        clear(address(data, start), p.split.share * size)
+        clear(address(data, start), p.split.elements * size)
         bands, splits = p.split.bands, p.split.splits
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:

@@ -6,14 +6,16 @@ By one sample and one thread, since the order of a sum, hence its bits, may depe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from triconv.methods import METHODS, matrix
-from triconv.methods.common import Cost
-from triconv.problem import Problem
+from triconv import arguments
+from triconv.core.pattern import table_bytes
+from triconv.core.problem import Problem
+from triconv.methods import METHODS, matrix, names
 from triconv.runtime.machine import Machine
+from triconv.schedules.cost import Cost
 
 MANY = 1 << 10  # samples, more than any vector has lanes
 
@@ -26,9 +28,22 @@ class Candidate(NamedTuple):
     cost: Cost
 
 
+def named(where: str, method: Any) -> str:
+    """A ``method=`` argument, refused where there is none of that name."""
+    return arguments.choice(where, "method", method, names())
+
+
+def checked(where: str, method: Any, problem: Problem) -> str:
+    """The same, refused where it cannot do the problem."""
+    name = named(where, method)
+    if name != "auto" and (reason := METHODS[name].supports(problem)):
+        raise ValueError(f"{where}: method {name!r} {reason}")
+    return name
+
+
 def candidate(problem: Problem, name: str, machine: Machine) -> Candidate:
     """One method's schedule and predicted cost."""
-    schedule = METHODS[name].schedule(problem.plain(), machine)
+    schedule = METHODS[name].schedule(problem.canonical(), machine)
     return Candidate(name, schedule, METHODS[name].cost(problem, schedule))
 
 
@@ -40,18 +55,22 @@ def candidates(problem: Problem, machine: Machine) -> tuple[Candidate, ...]:
     )
 
 
-def fastest_without_matrix(problem: Problem, cycles: Callable[[Problem, str], float]) -> str:
-    """The fastest of the methods that assemble no W, by what one sample is predicted to take."""
+def cheapest(problem: Problem, methods: Iterable[str], cycles: Callable[[Problem, str], float]) -> str:
+    """Which of these methods is predicted to take the fewest cycles for one sample; of equals the first."""
     one = replace(problem, batch=1)
-    names = [
-        name for name, method in METHODS.items() if not method.NEEDS_MATRIX and not method.supports(problem)
+    return min(methods, key=lambda name: cycles(one, name))
+
+
+def without_matrix(
+    problem: Problem, machine: Machine, cycles: Callable[[Problem, str], float] | None = None
+) -> str:
+    """The fastest of those that assemble no W; ``cycles`` predicts where it is not a convolution itself."""
+    methods = [
+        name
+        for name, method in METHODS.items()
+        if method.IS_EXACT and not method.NEEDS_MATRIX and not method.supports(problem)
     ]
-    return min(names, key=lambda name: cycles(one, name))
-
-
-def without_matrix(problem: Problem, machine: Machine) -> str:
-    """The same for a convolution."""
-    return fastest_without_matrix(problem, lambda one, name: candidate(one, name, machine).cost.cycles)
+    return cheapest(problem, methods, cycles or (lambda one, name: candidate(one, name, machine).cost.cycles))
 
 
 def fastest(problem: Problem, machine: Machine) -> str:
@@ -60,17 +79,11 @@ def fastest(problem: Problem, machine: Machine) -> str:
     best = candidate(one, without_matrix(problem, machine), machine)
     method = METHODS[best.name]
     most = method.packed_bytes(one, best.schedule) + method.workspace_bytes(one, best.schedule, 1)
-    if matrix.table_bytes(one) > most:  # it is not even counted what W would hold
+    if table_bytes(one) > most:  # it is not even counted what W would hold
         return best.name
     W = candidate(one, matrix.NAME, machine)
     # Nor may the choice depend on the batch, whose samples W takes many at a time.
     many = replace(one, batch=MANY)
-    workspace = matrix.workspace_bytes(many, matrix.schedule(many.plain(), machine), 1)
+    workspace = matrix.workspace_bytes(many, matrix.schedule(many.canonical(), machine), 1)
     is_lean = matrix.assembly_bytes(one, W.schedule) + workspace <= most
     return W.name if is_lean and W.cost.cycles < best.cost.cycles else best.name
-
-
-def require(where: str, method: str, problem: Problem) -> None:
-    """Refuse a method that cannot do a problem."""
-    if method != "auto" and (reason := METHODS[method].supports(problem)):
-        raise ValueError(f"{where}: method {method!r} {reason}")

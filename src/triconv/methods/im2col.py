@@ -1,4 +1,11 @@
-"""The im2col form: a block of patches at a time is copied out and multiplied as a matrix."""
+"""The im2col form.
+
+Idea. Patches are copied out, a block of them at a time, and the block is multiplied as a matrix.
+
+Formula. ``Y = P K^T + b``: row ``i W_out + j`` of ``P`` is the patch ``x_ij``, row ``m`` of ``K`` is ``k_m``
+
+What it holds. The packed weights; for each worker a block of patches, a pixel up to ``k_h k_w`` times.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +14,26 @@ from typing import Any
 
 import numpy as np
 
+from triconv.core.problem import Problem
 from triconv.kernels import im2col as kernels
 from triconv.kernels.simd import Tile
-from triconv.methods import common, numbers
-from triconv.methods.common import Cost, Packed, Packer, Runner
-from triconv.methods.orientations import Orientation
-from triconv.problem import Problem
+from triconv.methods.method import Runner
+from triconv.runtime import arrays
 from triconv.runtime.machine import Machine
+from triconv.schedules import cost as model
+from triconv.schedules import numbers, packing, tables, tiling, workspace
+from triconv.schedules.cost import Cost
+from triconv.schedules.orientations import Orientation
+from triconv.schedules.packing import Packed, Packer
 
-PATCH = 6  # cycles to copy an element of a patch: 2.7 to 6 where a 1x1 kernel copies pixel by pixel
 # Bytes of patches that a worker holds at most, unless a single one is larger; a vector reads past their end.
-MOST = (8 << 20) - common.PAGE
-
+MOST = (8 << 20) - workspace.PAGE
+TILES = 4  # tiles of pixels in a block at least
+PATCHES = 256  # that one task copies where they are wanted as a matrix of their own
 
 NAME = "im2col"
 NEEDS_MATRIX = False
+IS_EXACT = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +47,11 @@ class Schedule:
     chunk: int
     chunks: int
     row_elements: int
-    share: int  # elements of workspace that a worker needs
+    elements: int  # of workspace that a worker needs
 
     @property
     def tasks(self) -> int:
-        """Parts that threads share, for one sample."""
+        """Parts that threads take, for one sample."""
         return self.pieces * self.chunks
 
 
@@ -52,117 +64,144 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     """Choose the schedule; a pure function of its arguments."""
     h, w = problem.axes
     g = problem.geometry
-    orientation, tile = common.vectors(problem, machine)
+    orientation, tile = tiling.vectors(problem, machine)
     size = problem.dtype.itemsize
     length = g.patch_size * g.groups
-    row = common.spread(length, problem.dtype)
+    row = workspace.pitch(length, problem.dtype)
     total = h.out * w.out
     most = max(1, MOST // (row * size))
     if orientation.over_filters:
         tile = replace(tile, rows=min(tile.rows, most))
     step = tile.rows if orientation.over_filters else tile.width
     # Few pixels would read all the weights for little; then the filters are shared out instead.
-    fair = max(-(-total * max(1, problem.batch) // common.TASKS), common.TILES * common.PIXELS)
-    pixels = max(step, common.BAND // (row * size) // step * step)
-    pixels = min(pixels, common.rounded(fair, step), total, most)
+    fair = max(-(-total * max(1, problem.batch) // workspace.TASKS), TILES * tiling.PIXELS)
+    pixels = max(step, workspace.BAND // (row * size) // step * step)
+    pixels = min(pixels, tiling.rounded(fair, step), total, most)
     pieces = -(-total // pixels)
-    chunk, chunks = common.chunked(problem, g.groups, orientation.blocks(g.groups, tile)[1], pieces)
+    chunk, chunks = workspace.chunked(problem, g.groups, orientation.blocks(g.groups, tile)[1], pieces)
     if orientation.planes:
-        row = common.spread(pixels, problem.dtype)
+        row = workspace.pitch(pixels, problem.dtype)
         row = row if row * length * size <= MOST else pixels
     # Where a row of the output ends in the middle of a block, tiles read on past its pixels.
-    held = max(pixels, step) + (step if problem.place else 0) if orientation.over_filters else length
-    share = common.spread(held * row + tile.width, problem.dtype)
-    return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, share)
+    held = max(pixels, step) + (step if problem.output else 0) if orientation.over_filters else length
+    elements = workspace.pitch(held * row + tile.width, problem.dtype)
+    return Schedule(orientation, tile, pixels, pieces, chunk, chunks, row, elements)
 
 
-def cost(problem: Problem, plan: Schedule) -> Cost:
+def cost(problem: Problem, schedule: Schedule) -> Cost:
     """Predict operations, bytes beyond input and output, and cycles of one thread."""
     h, w = problem.axes
-    g, tile = problem.geometry, plan.tile
-    _, width = blocks(problem, plan)
-    filters = g.groups * common.rounded(g.out_channels // g.groups, width)
-    step = tile.rows if plan.orientation.over_filters else tile.width
-    pixels = common.tiled(h.out * w.out, plan.pixels, step)
+    g, tile = problem.geometry, schedule.tile
+    _, width = blocks(problem, schedule)
+    filters = g.groups * tiling.rounded(g.out_channels // g.groups, width)
+    step = tile.rows if schedule.orientation.over_filters else tile.width
+    pixels = tiling.tiled(h.out * w.out, schedule.pixels, step)
     operations = problem.batch * pixels * filters * g.patch_size
-    elements = h.out * w.out * g.patch_size * g.groups * plan.chunks
+    elements = h.out * w.out * g.patch_size * g.groups * schedule.chunks
     moved = 2 * problem.batch * elements * problem.dtype.itemsize
-    cycles = operations / (2 * tile.lanes) * common.lanes_parts(problem) + PATCH * problem.batch * elements
-    return Cost(operations, moved, cycles)
+    rate = model.rate(tile.lanes, arrays.parts(problem.dtype))
+    return Cost(operations, moved, operations / rate + model.PATCH_ELEMENT * problem.batch * elements)
 
 
-def packed_bytes(problem: Problem, plan: Schedule) -> int:
+def packed_bytes(problem: Problem, schedule: Schedule) -> int:
     """Bytes of the packed weights and bias."""
-    return common.packed_bytes(problem, *blocks(problem, plan))
+    return packing.packed_bytes(problem, *blocks(problem, schedule))
 
 
-def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
+def workspace_bytes(problem: Problem, schedule: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its input and output."""
-    return (workers * plan.share + common.spare(problem)) * problem.dtype.itemsize
+    return (workers * schedule.elements + workspace.slack(problem)) * problem.dtype.itemsize
 
 
-def blocks(problem: Problem, plan: Schedule) -> tuple[int, int]:
+def blocks(problem: Problem, schedule: Schedule) -> tuple[int, int]:
     """Groups of packed filters, and filters in a block."""
-    return plan.orientation.blocks(problem.geometry.groups, plan.tile)
+    return schedule.orientation.blocks(problem.geometry.groups, schedule.tile)
 
 
-def require(where: str, problem: Problem, plan: Schedule) -> None:
+def require(where: str, problem: Problem, schedule: Schedule) -> None:
     """Refuse packed weights that would not fit."""
-    common.require_packed(where, problem, packed_bytes(problem, plan))
+    packing.require(where, problem, packed_bytes(problem, schedule))
 
 
-def packer(problem: Problem, plan: Schedule) -> Packer:
+def packer(problem: Problem, schedule: Schedule) -> Packer:
     """A function that puts weights and bias in the kernel's order."""
-    return common.packer(problem, *blocks(problem, plan))
+    return packing.packer(problem, *blocks(problem, schedule))
 
 
-def tables(problem: Problem, plan: Schedule) -> tuple[Any, ...]:
+def told(problem: Problem, schedule: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     g = problem.geometry
-    if plan.orientation.over_filters:
+    if schedule.orientation.over_filters:
         steps, n_steps, run, group = np.zeros(2, np.int64), 1, g.patch_size, g.patch_size
     else:
-        steps, n_steps, run = np.arange(g.patch_size) * plan.row_elements, g.patch_size, 1
-        group = g.patch_size * plan.row_elements
-    groups, width = blocks(problem, plan)
+        steps, n_steps, run = np.arange(g.patch_size) * schedule.row_elements, g.patch_size, 1
+        group = g.patch_size * schedule.row_elements
+    groups, width = blocks(problem, schedule)
+    has_gaps = schedule.pixels < schedule.tile.rows or problem.output is not None
     record = kernels.RECORD(
         **numbers.multiplied(problem, groups, width),
         patches={
-            "count": plan.pixels,
-            "line": problem.axes[1].out * (1 if problem.place else problem.axes[0].out),
-            "row": plan.row_elements,
+            "count": schedule.pixels,
+            "line": problem.axes[1].out * (1 if problem.output else problem.axes[0].out),
+            "row": schedule.row_elements,
         },
-        data={"pixel": plan.row_elements if plan.orientation.over_filters else 1, "group": group},
+        data={"pixel": schedule.row_elements if schedule.orientation.over_filters else 1, "group": group},
         sum={"steps": n_steps, "run": run},
         work={
             "batch": problem.batch,
-            "pieces": plan.pieces,
-            "chunk": plan.chunk,
-            "chunks": plan.chunks,
-            "share": plan.share,
-            "clears": plan.orientation.planes or plan.pixels < plan.tile.rows or problem.place is not None,
+            "pieces": schedule.pieces,
+            "chunk": schedule.chunk,
+            "chunks": schedule.chunks,
+            "elements": schedule.elements,
+            "clears": schedule.orientation.planes or has_gaps,
         },
-        tasks=problem.batch * plan.tasks,
+        tasks=problem.batch * schedule.tasks,
     )
-    return *common.maps(problem), common.flat(steps), record
+    return *tables.maps(problem), tables.flat(steps), record
 
 
-def runner(problem: Problem, plan: Schedule) -> Runner:
+def runner(problem: Problem, schedule: Schedule) -> Runner:
     """A function of packed weights that convolves flat, contiguous ``x`` into ``y``."""
-    *indices, record = tables(problem, plan)
-    kernel = kernels.kernel(plan.orientation.name, plan.tile)
-    dtype, share, spare = problem.dtype, plan.share, common.spare(problem)
+    *indices, record = told(problem, schedule)
+    kernel = kernels.kernel(schedule.orientation.name, schedule.tile)
+    dtype, elements, slack = problem.dtype, schedule.elements, workspace.slack(problem)
 
     def run(packed: Packed, x: Any, y: Any, workers: int) -> None:
-        data = np.empty(workers * share + spare, dtype)
+        data = np.empty(workers * elements + slack, dtype)
         kernel(workers, x, *indices, packed.weight, packed.bias, y, data, record)
 
     return run
 
 
-def explain(problem: Problem, plan: Schedule) -> str:
+def explain(problem: Problem, schedule: Schedule) -> str:
     """The schedule in words."""
     return (
-        f"{plan.orientation.describe(plan.tile)}; {plan.pieces} blocks of {plan.pixels} patches; "
-        f"{plan.chunks} chunks of {plan.chunk} blocks of filters"
+        f"{schedule.orientation.describe(schedule.tile)}; {schedule.pieces} blocks of {schedule.pixels} "
+        f"patches; {schedule.chunks} chunks of {schedule.chunk} blocks of filters"
     )
+
+
+def patch_matrix(problem: Problem, x: Any, y: Any, workers: int) -> None:
+    """Write the whole matrix of patches of flat ``x`` into flat ``y``."""
+    h, w = problem.axes
+    g, pixels = problem.geometry, h.out * w.out
+    pieces = -(-pixels // PATCHES)
+    record = kernels.MATRIX(
+        image=numbers.image(problem),
+        inside=numbers.inside(problem),
+        output=numbers.output(problem),
+        window=numbers.window(problem),
+        groups=numbers.groups(problem, 1),
+        patches={"count": PATCHES, "line": pixels, "row": g.patch_size},
+        data={"pixel": g.patch_size, "group": 0},
+        work={
+            "batch": problem.batch,
+            "pieces": pieces,
+            "chunk": 1,
+            "chunks": 1,
+            "elements": 0,
+            "clears": False,
+        },
+        tasks=problem.batch * pieces,
+    )
+    kernels.matrix(problem.dtype.name)(workers, x, *tables.maps(problem), y, record)

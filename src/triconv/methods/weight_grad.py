@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,20 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from triconv.core import definition
+from triconv.core.problem import Problem
 from triconv.kernels import weight_grad as kernels
-from triconv.kernels.addresses import ALIGNED
 from triconv.kernels.simd import Tile
-from triconv.methods import common, direct, im2col, numbers
-from triconv.problem import Problem
+from triconv.methods import METHODS, choice, direct, im2col
+from triconv.methods.prepared import Prepared, prepare
+from triconv.runtime import arrays, memory
+from triconv.runtime.arrays import LINE_BYTES
+from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
+from triconv.schedules import cost as model
+from triconv.schedules import numbers, tables, tiling, workspace
 
 TASKS = 8  # parts that the work is cut into at least: with 16, copies took 2x2 ms more of a 3x3 layer's 17
-UNEVEN = 1.15  # bands of the largest split over those of the mean one, at most
+UNEVEN = 1.15  # the largest split may have so many times the bands of an even one
 BAND = 384 << 10  # bytes of both images that tiles stream through
 LONG = 8  # lines of the cache from which pixels are laid apart, each copied by itself
 HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every band
 ROWS = (12, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of a tile
-FORMS = (direct.NAME, im2col.NAME)
+FORMS = (direct.NAME, im2col.NAME)  # methods whose copies it works on: bands, blocks of patches
+TIE = 1e-3  # cycles by which fewer tiles are preferred where nothing else tells them apart
 PLACES = 8  # rows of a tile where each channel has a filter
 
 
@@ -54,14 +63,14 @@ class Schedule:
     grad_pixel: int
     grad_start: int
     held_start: int
-    share: int
+    elements: int  # of workspace that a worker needs
 
 
 def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     """Choose the schedule; a pure function of its arguments."""
     g = problem.geometry
     h, w = problem.axes
-    dtype, size, line = problem.dtype, problem.dtype.itemsize, ALIGNED // problem.dtype.itemsize
+    dtype, size, line = problem.dtype, problem.dtype.itemsize, LINE_BYTES // problem.dtype.itemsize
     filters = g.out_channels // g.groups
     pixel, of_grad = apart(g.in_channels, dtype), apart(g.out_channels, dtype)
     taps, depth, flat = (h.kernel, w.kernel), g.group_channels, False
@@ -85,14 +94,14 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
         row_blocks, column_blocks = -(-down // tile.rows), -(-across // tile.width)
         total = g.out_channels * g.patch_size
         blocks, kept = g.groups * row_blocks * column_blocks, taps[0] * taps[1]
-    kept *= tile.rows * tile.width * common.lanes_parts(problem)
+    kept *= tile.rows * tile.width * arrays.parts(problem.dtype)
     if form == im2col.NAME:
         row, lines, step, reach, grad_row = pixel, h.out * w.out, 1, 1, of_grad
     else:
         row, lines, step, reach, grad_row = w.padded * pixel, h.out, h.stride, h.reach, w.out * of_grad
     if flat:
         # A vector may reach past the end of a row, where the gradient has zeros.
-        row, grad_row = row + tile.width, common.rounded(grad_row, tile.width)
+        row, grad_row = row + tile.width, tiling.rounded(grad_row, tile.width)
     rows = (BAND // size - (reach - step) * row) // (step * row + grad_row)
     fair = lines * max(1, problem.batch) * min(blocks, TASKS) // TASKS
     rows = max(1, min(lines, rows, fair))
@@ -116,14 +125,14 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     )
     chunk = -(-blocks // chunks)
     chunks = -(-blocks // chunk)
-    grad_start = common.spread(((rows - 1) * step + reach) * row + tile.rows * pixel * flat, dtype)
-    held_start = grad_start + common.spread(rows * grad_row + max(tile.rows, line), dtype)
+    grad_start = workspace.pitch(((rows - 1) * step + reach) * row + tile.rows * pixel * flat, dtype)
+    held_start = grad_start + workspace.pitch(rows * grad_row + max(tile.rows, line), dtype)
     held = chunk * kept if bands > splits else 0
-    share = common.spread(held_start + held + max(tile.width, tile.rows * pixel), dtype)
+    elements = workspace.pitch(held_start + held + max(tile.width, tile.rows * pixel), dtype)
     return Schedule(
         *(form, orientation, flat, tile, depth, taps, row_blocks, column_blocks, total),
         *(rows, pieces, splits, chunk, chunks),
-        *(row, pixel, grad_row, of_grad, grad_start, held_start, share),
+        *(row, pixel, grad_row, of_grad, grad_start, held_start, elements),
     )
 
 
@@ -134,28 +143,29 @@ def side_by_side(problem: Problem) -> bool:
 
 def apart(channels: int, dtype: np.dtype[Any]) -> int:
     """Elements from pixel to pixel: an odd number of lines, so that pixels fill all sets of the cache."""
-    line = ALIGNED // dtype.itemsize
+    line = LINE_BYTES // dtype.itemsize
     return channels if channels < LONG * line else (-(-channels // line) | 1) * line
+
+
+def form_cycles(problem: Problem, form: str, machine: Machine) -> float:
+    """Cycles that a pixel is predicted to take by a form."""
+    g = problem.geometry
+    found = schedule(problem, machine, form)
+    taps = found.taps[0] * found.taps[1]
+    copied = model.PATCH_ELEMENT * g.patch_size if form == im2col.NAME else 0
+    return taps * cycles(g.out_channels // g.groups, found.depth, found.orientation, found.tile) + copied
 
 
 def chosen(problem: Problem, machine: Machine) -> str:
     """The form that is predicted to take fewer cycles a pixel."""
-    g = problem.geometry
-    bands, patches = (schedule(problem, machine, form) for form in FORMS)
-    if bands.orientation == "each":
-        return direct.NAME
-
-    def predicted(plan: Schedule) -> float:
-        taps = plan.taps[0] * plan.taps[1]
-        return taps * cycles(g.out_channels // g.groups, plan.depth, plan.orientation, plan.tile)
-
-    copied = im2col.PATCH * g.patch_size
-    return direct.NAME if predicted(bands) <= predicted(patches) + copied else im2col.NAME
+    if any(each_tiles(problem, machine)):
+        return direct.NAME  # patches would read every pixel once for each tap, with nothing to share
+    return choice.cheapest(problem, FORMS, lambda one, form: form_cycles(one, form, machine))
 
 
 def tiles(problem: Problem, machine: Machine) -> Iterator[tuple[str, Tile]]:
     """The tiles that registers hold, each with vectors over what filters see and over filters."""
-    lanes, parts = common.lanes_of(problem.dtype, machine)
+    lanes, parts = tiling.lanes(problem.dtype, machine), arrays.parts(problem.dtype)
     for across in (1, 2, 3, 4):
         for rows in ROWS:
             if rows * across * parts + across + parts <= machine.registers:
@@ -169,7 +179,7 @@ def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Tile, bool]
     g, w = problem.geometry, problem.axes[1]
     if not g.groups == g.in_channels == g.out_channels:
         return
-    lanes, parts = common.lanes_of(problem.dtype, machine)
+    lanes, parts = tiling.lanes(problem.dtype, machine), arrays.parts(problem.dtype)
     rows = -(-w.kernel // -(-w.kernel // PLACES))
     for across in (4, 3, 2, 1):
         if rows * across * parts + across * (1 + parts) > machine.registers:
@@ -182,51 +192,51 @@ def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Tile, bool]
 
 
 def cycles(filters: int, depth: int, orientation: str, tile: Tile) -> float:
-    """Cycles that a pixel takes: two multiply-adds and two reads in one, and 4 until a sum goes on."""
+    """Cycles that a pixel takes, by the model of `cost`: a tile's sums wait for each other at least."""
     down, across = (depth, filters) if orientation == "filters" else (filters, depth)
     count = -(-down // tile.rows) * -(-across // tile.width)
     products = tile.rows * tile.vectors
-    return count * (max(products / 2, (tile.rows + tile.vectors) / 2, 4) + 1e-3)
+    return count * (max(model.step(products, tile.rows + tile.vectors), model.LATENCY) + TIE)
 
 
-def table_bytes(problem: Problem, plan: Schedule) -> int:
+def table_bytes(problem: Problem, schedule: Schedule) -> int:
     """Bytes of the places of the gradient's pixels, of which blocks of patches need all."""
     h, w = problem.axes
-    return 3 * 8 * h.out * w.out if plan.form == im2col.NAME else 0
+    return 3 * 8 * h.out * w.out if schedule.form == im2col.NAME else 0
 
 
-def workspace_bytes(problem: Problem, plan: Schedule, workers: int) -> int:
+def workspace_bytes(problem: Problem, schedule: Schedule, workers: int) -> int:
     """Bytes that a call needs beside its inputs and its result."""
-    size = plan.splits * plan.size + workers * plan.share + common.spare(problem)
+    size = schedule.splits * schedule.size + workers * schedule.elements + workspace.slack(problem)
     return size * problem.dtype.itemsize
 
 
-def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArray[Any]]:
+def runner(problem: Problem, schedule: Schedule) -> Callable[[Any, Any, int], NDArray[Any]]:
     """A function of flat, contiguous ``x`` and ``grad`` that makes the flat gradient of the weights."""
     g = problem.geometry
     h, w = problem.axes
-    dtype, taps = problem.dtype, problem.tapped()
+    dtype, taps = problem.dtype, problem.weight_strides()
     y_sample, y_row, y_column, y_channel = problem.strides(*g.output_shape)
     lines, pixels = np.arange(h.out), np.arange(w.out)
-    pixel = w.stride * plan.pixel_elements
+    pixel = w.stride * schedule.pixel_elements
     channel = taps.channel
-    if plan.form == im2col.NAME:
+    if schedule.form == im2col.NAME:
         lines, pixels, y_row = np.zeros(1, np.int64), np.arange(h.out * w.out), 0
-        pixel, channel = plan.pixel_elements, 1
-    elif plan.depth > g.group_channels and g.group_channels == 1:
+        pixel, channel = schedule.pixel_elements, 1
+    elif schedule.depth > g.group_channels and g.group_channels == 1:
         channel = taps.column
-    wanted_pixel, vectors, more = plan.grad_pixel, w.out, 0
-    if plan.flat:
-        pixel = wanted_pixel = plan.tile.width
-        vectors, more = divmod(w.out * g.in_channels, plan.tile.width)
-    steps = (channel, taps.filter) if plan.orientation == "filters" else (taps.filter, channel)
-    if plan.orientation == "each":
-        steps = plan.column_blocks * plan.tile.width, 1
-    groups = 1 if plan.orientation == "each" else g.groups
+    wanted_pixel, vectors, more = schedule.grad_pixel, w.out, 0
+    if schedule.flat:
+        pixel = wanted_pixel = schedule.tile.width
+        vectors, more = divmod(w.out * g.in_channels, schedule.tile.width)
+    steps = (channel, taps.filter) if schedule.orientation == "filters" else (taps.filter, channel)
+    if schedule.orientation == "each":
+        steps = schedule.column_blocks * schedule.tile.width, 1
+    groups = 1 if schedule.orientation == "each" else g.groups
     record = kernels.RECORD(
         image=numbers.image(problem),
         inside=numbers.inside(problem),
-        copy={"row": plan.row_elements, "column": plan.pixel_elements, "channel": 1, "phases": 1},
+        copy={"row": schedule.row_elements, "column": schedule.pixel_elements, "channel": 1, "phases": 1},
         gradient={
             "channels": g.out_channels,
             "sample": y_sample,
@@ -234,12 +244,12 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
             "step": (y_row, y_column),
         },
         all_of_it={"first": (0, 0), "last": (len(lines), len(pixels))},
-        gradient_copy={"row": plan.grad_row, "column": plan.grad_pixel, "channel": 1, "phases": 1},
+        gradient_copy={"row": schedule.grad_row, "column": schedule.grad_pixel, "channel": 1, "phases": 1},
         output=numbers.output(problem),
         window=numbers.window(problem),
         groups=numbers.groups(problem, g.groups),
-        data={"pixel": plan.pixel_elements, "group": g.patch_size},
-        patch={"row": plan.pixel_elements, "channel": taps.channel, "step": (taps.row, taps.column)},
+        data={"pixel": schedule.pixel_elements, "group": g.patch_size},
+        patch={"row": schedule.pixel_elements, "channel": taps.channel, "step": (taps.row, taps.column)},
         taps={
             "group": g.out_channels // g.groups * taps.filter,
             "filter": taps.filter,
@@ -247,63 +257,135 @@ def runner(problem: Problem, plan: Schedule) -> Callable[[Any, Any, int], NDArra
             "step": (taps.row, taps.column),
         },
         seen={
-            "line": h.stride * plan.row_elements,
+            "line": h.stride * schedule.row_elements,
             "pixel": pixel,
-            "step": (h.dilation * plan.row_elements, w.dilation * plan.pixel_elements),
+            "step": (h.dilation * schedule.row_elements, w.dilation * schedule.pixel_elements),
         },
-        wanted={"line": plan.grad_row, "pixel": wanted_pixel},
+        wanted={"line": schedule.grad_row, "pixel": wanted_pixel},
         tiles={
-            "row_blocks": plan.row_blocks,
-            "column_blocks": plan.column_blocks,
-            "blocks": groups * plan.row_blocks * plan.column_blocks,
-            "depth": plan.depth,
+            "row_blocks": schedule.row_blocks,
+            "column_blocks": schedule.column_blocks,
+            "blocks": groups * schedule.row_blocks * schedule.column_blocks,
+            "depth": schedule.depth,
             "vectors": vectors,
             "more": more,
             "row_step": steps[0],
             "step": steps[1],
-            "taps": plan.taps,
+            "taps": schedule.taps,
         },
         split={
-            "pieces": plan.pieces,
-            "bands": plan.pieces * problem.batch,
-            "rows": plan.rows,
-            "splits": plan.splits,
-            "size": plan.size,
-            "chunk": plan.chunk,
-            "chunks": plan.chunks,
-            "share": plan.share,
-            "gradient": plan.grad_start,
-            "held": plan.held_start,
+            "pieces": schedule.pieces,
+            "bands": schedule.pieces * problem.batch,
+            "rows": schedule.rows,
+            "splits": schedule.splits,
+            "size": schedule.size,
+            "chunk": schedule.chunk,
+            "chunks": schedule.chunks,
+            "elements": schedule.elements,
+            "gradient": schedule.grad_start,
+            "held": schedule.held_start,
         },
-        tasks=plan.splits * plan.chunks,
+        tasks=schedule.splits * schedule.chunks,
     )
-    tables = (*common.maps(problem), np.arange(w.padded) * plan.pixel_elements)
-    grad_tables = lines, pixels, pixels * plan.grad_pixel
-    kernel = kernels.kernel(plan.form, plan.tile, plan.orientation)
+    maps = (*tables.maps(problem), np.arange(w.padded) * schedule.pixel_elements)
+    grad_tables = lines, pixels, pixels * schedule.grad_pixel
+    kernel = kernels.kernel(schedule.form, schedule.tile, schedule.orientation)
     total = kernels.total(dtype.name)
-    sums = kernels.TOTAL(splits=plan.splits, tasks=TASKS)
+    sums = kernels.TOTAL(splits=schedule.splits, tasks=TASKS)
 
     def run(x: Any, grad: Any, workers: int) -> NDArray[Any]:
-        parts = np.empty(plan.splits * plan.size, dtype)
-        data = np.empty(workers * plan.share + common.spare(problem), dtype)
-        kernel(workers, x, *tables, grad, *grad_tables, parts, data, record)
-        if plan.orientation == "each":
-            return folded(problem, plan, parts)
-        if plan.splits == 1:
+        parts = np.empty(schedule.splits * schedule.size, dtype)
+        data = np.empty(workers * schedule.elements + workspace.slack(problem), dtype)
+        kernel(workers, x, *maps, grad, *grad_tables, parts, data, record)
+        if schedule.orientation == "each":
+            return folded(problem, schedule, parts)
+        if schedule.splits == 1:
             return parts
-        y = np.empty(plan.size, dtype)
+        y = np.empty(schedule.size, dtype)
         total(workers, parts, y, sums)
         return y
 
     return run
 
 
-def folded(problem: Problem, plan: Schedule, parts: NDArray[Any]) -> NDArray[Any]:
+def folded(problem: Problem, schedule: Schedule, parts: NDArray[Any]) -> NDArray[Any]:
     """The gradient of filters of one channel each, from sums ``[split][u][v][lane]``."""
     channels, (height, width) = problem.geometry.in_channels, problem.geometry.kernel_size
-    sums = parts.reshape(plan.splits, plan.taps[0], plan.taps[1], -1)[:, :, :width]
+    sums = parts.reshape(schedule.splits, schedule.taps[0], schedule.taps[1], -1)[:, :, :width]
     with np.errstate(all="ignore"):
-        if plan.flat:
-            sums = sums.reshape(plan.splits, height, width, -1, channels).sum(axis=3)
+        if schedule.flat:
+            sums = sums.reshape(schedule.splits, height, width, -1, channels).sum(axis=3)
         total = sums.sum(axis=0)
     return np.ascontiguousarray(total[..., :channels].transpose(2, 0, 1)).reshape(-1)
+
+
+# --- by any method ----------------------------------------------------------------------------------
+
+
+class WeightGradient:
+    """The gradient of a problem's weights by one method; every call finds it worked out.
+
+    It is a convolution too, of ``x`` with the output's gradient as its filters, and the matrix method
+    assembles that one's W. The others sum over the pixels of bands or of blocks of patches.
+    """
+
+    def __init__(self, problem: Problem, name: str, machine: Machine) -> None:
+        self.problem = problem
+        self._matrix: Callable[[], Prepared] | None = None
+        self._schedule: Schedule | None = None
+        if METHODS[name].NEEDS_MATRIX:
+            self._matrix = lambda: prepare(problem.weight_gradient(), name, machine)
+        elif problem.batch:
+            self._schedule = schedule(problem, machine, name)
+            make = functools.partial(runner, problem, self._schedule)
+            self._run = tables.Deferred(problem, make, table_bytes(problem, self._schedule))
+
+    def require(self, where: str, *given: NDArray[Any]) -> None:
+        """Refuse a result that would not fit, beside workspace and copies of what was given."""
+        p = self.problem
+        size = math.prod(p.weight_shape) * p.dtype.itemsize
+        if self._schedule is not None:
+            workers = workspace.threads_for(p.flops)
+            size += workspace_bytes(p, self._schedule, workers) + self._run.bytes
+        size += sum(a.nbytes for a in given if a.dtype != p.dtype or not a.flags.c_contiguous)
+        memory.require(where, size, f"the result of shape {p.weight_shape}")
+
+    def run(self, where: str, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+        """Sum contiguous ``x`` times ``grad``, both of the problem's dtype; neither is conjugated."""
+        p = self.problem
+        if not p.batch:
+            return np.zeros(p.weight_shape, p.dtype)
+        if self._matrix is not None:
+            return self._by_matrix(where, self._matrix(), grad, x)
+        workers = workspace.threads_for(p.flops)
+        w = interruptible(p.flops / 8, self._run, x.reshape(-1), grad.reshape(-1), workers)
+        return np.reshape(w, p.weight_shape)
+
+    def _by_matrix(self, where: str, prepared: Prepared, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+        p, g = self.problem, self.problem.geometry
+        depth, filters = g.group_channels, g.out_channels // g.groups
+        channels = definition.channels_last(p, x, g.input_shape)
+        outputs = definition.channels_last(p, grad, g.output_shape)
+        result = np.empty((g.out_channels, *g.kernel_size, depth), p.dtype)
+        part = np.empty(prepared.problem.y_shape, p.dtype)
+        for group in range(g.groups):
+            seen, wanted = (slice(group * count, (group + 1) * count) for count in (depth, filters))
+            packed = prepared.pack(where, outputs[..., wanted].transpose(3, 1, 2, 0), None)
+            samples = channels[..., seen].transpose(3, 1, 2, 0)
+            prepared.run(packed, arrays.contiguous(where, "x", samples, p.dtype), part)
+            result[wanted] = part.transpose(3, 1, 2, 0)
+        if len(p.weight_shape) == 2:
+            return result.reshape(p.weight_shape)
+        return result if p.layout == "NHWC" else result.transpose(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=1024)
+def weight_gradient(where: str, problem: Problem, method: str, machine: Machine) -> WeightGradient:
+    """The gradient by a method, refused where it makes none; ``"auto"`` assembles no W."""
+    known = [name for name, each in METHODS.items() if name in FORMS or each.NEEDS_MATRIX]
+    if method == "auto":
+        method = chosen(problem, machine)
+    if method not in known:
+        words = ", ".join(map(repr, known))
+        raise ValueError(f"{where}: method {method!r} makes no gradients of weights; {words} do")
+    return WeightGradient(problem, method, machine)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from triconv import arguments
-from triconv.api import conv2d, im2col, pad
+from triconv.convolution import conv2d
+from triconv.core import checked
+from triconv.core.keywords import Keywords
+from triconv.core.problem import batch_channels_last
+from triconv.described import described
+from triconv.patches import im2col, pad
 from triconv.plot import drawing
-from triconv.problem import batch_channels_last, problem, unfiltered
+from triconv.types import Layout, Padding, PaddingMode, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @np.errstate(all="ignore")
+@described
 def patch(
     x: ArrayLike,
     weight: ArrayLike,
@@ -26,12 +32,12 @@ def patch(
     m: int = 0,
     *,
     C: int | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     ax: Axes | None = None,
 ) -> Axes:
     r"""One patch on the padded input, the filter that it meets, and the output that they make.
@@ -45,14 +51,12 @@ def patch(
     ----------
     x : array_like
         One sample, ``(H, W, C_in)``; in the layout ``"NCHW"`` ``(C_in, H, W)``; or ``(H, W)``.
-    weight : array_like
-        As in `conv2d`.
+    %(weight)
     i, j, m : int
         The output: row, column and filter.
     C : int, optional
         The channel of the input that is shown, by default the first that filter ``m`` sees.
-    stride, padding, dilation, groups, padding_mode, layout
-        As in `conv2d`.
+    %(stride, padding, dilation, groups, padding_mode, layout)
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure's by default.
 
@@ -63,9 +67,11 @@ def patch(
 
     Raises
     ------
-    ValueError, TypeError
-        As `conv2d`; also for a batch, for positions outside the output, and for a channel that filter ``m``
-        does not see.
+    ValueError
+        For shapes, values and names that do not fit, a batch, positions outside the output, and a channel
+        that filter ``m`` does not see.
+    TypeError
+        For dtypes and types.
     ImportError
         Where matplotlib is missing.
 
@@ -81,17 +87,12 @@ def patch(
     where = "plot.patch"
     x = arguments.array(where, "x", x)
     weight = arguments.array(where, "weight", weight)
-    keywords: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "layout": layout,
-    }
-    made = problem(where, x.shape, weight.shape, None, arguments.result_dtype(x, weight), **keywords)
+    keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout)
+    problem = checked.convolution(
+        where, x.shape, weight.shape, None, arguments.result_dtype(x, weight), keywords
+    )
     drawing.one_sample(where, "x", x.shape)
-    g = made.geometry
+    g = problem.geometry
     h_out, w_out, c_out = g.output_shape
     i = arguments.position(where, "i", i, h_out)
     j = arguments.position(where, "j", j, w_out)
@@ -103,9 +104,9 @@ def patch(
             f"{where}: C expects a channel that filter {m} sees, {seen[0]} to {seen[-1]}, got {C}"
         )
 
-    X_pad = batch_channels_last(pad(x, g.pads, padding_mode=made.mode, layout=layout), layout)[0, :, :, C]
-    K = made.filters(weight)[m, :, :, C - seen[0]]
-    Y = batch_channels_last(conv2d(x, weight, **keywords), layout)[0, :, :, m]
+    X_pad = batch_channels_last(pad(x, g.pads, padding_mode=problem.mode, layout=layout), layout)[0, :, :, C]
+    K = problem.filters(weight)[m, :, :, C - seen[0]]
+    Y = batch_channels_last(conv2d(x, weight, **keywords.but_method()), layout)[0, :, :, m]
     rows, columns, _ = g.patch(i, j)
     u, v = np.ogrid[: K.shape[0], : K.shape[1]]
     k_faces = drawing.tap_colours(K.size)[g.patch_index(u, v, 0)]
@@ -163,16 +164,17 @@ def patch(
 
 
 @np.errstate(all="ignore")
+@described
 def patch_matrix(
     x: ArrayLike,
-    kernel_size: Any,
+    kernel_size: Size,
     *,
     colours: str = "auto",
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     ax: Axes | None = None,
 ) -> Axes:
     """The matrix of `im2col`: a row ``x_ij`` for each output pixel, a column for each tap.
@@ -182,15 +184,13 @@ def patch_matrix(
     Parameters
     ----------
     x : array_like
-        One sample, as in `patch`.
-    kernel_size : int or (int, int)
-        ``k_h, k_w``.
+        One sample, ``(H, W, C_in)``; in the layout ``"NCHW"`` ``(C_in, H, W)``; or ``(H, W)``.
+    %(kernel_size)
     colours : {"auto", "taps", "values"}
         ``"taps"`` gives each tap ``(u, v)`` a colour, the same in every channel, and ``"values"`` shows an
         image, dark for the least value. ``"auto"`` is ``"taps"`` where the values can be written into the
         cells.
-    stride, padding, dilation, padding_mode, layout
-        As in `conv2d`.
+    %(stride, padding, dilation, padding_mode, layout)
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure's by default.
 
@@ -201,8 +201,10 @@ def patch_matrix(
 
     Raises
     ------
-    ValueError, TypeError
-        As `im2col`; also for a batch.
+    ValueError
+        For shapes, values and names that do not fit, and for a batch.
+    TypeError
+        For dtypes and types.
     ImportError
         Where matplotlib is missing.
 
@@ -216,19 +218,12 @@ def patch_matrix(
     where = "plot.patch_matrix"
     x = arguments.array(where, "x", x)
     colours = arguments.choice(where, "colours", colours, ("auto", "taps", "values"))
-    g = unfiltered(
-        where, x.shape, x.dtype, kernel_size, stride, padding, dilation, padding_mode, layout
-    ).geometry
+    keywords = Keywords(stride, padding, dilation, 1, padding_mode, layout)
+    g = checked.patches(where, x.shape, x.dtype, kernel_size, keywords).geometry
     drawing.one_sample(where, "x", x.shape)
-    patches = im2col(
-        x,
-        kernel_size,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        padding_mode=padding_mode,
-        layout=layout,
-    )
+    named = keywords.but_method()
+    del named["groups"]
+    patches = im2col(x, kernel_size, **named)
     height, width = patches.shape
     (h_out, w_out, _), (k_h, k_w) = g.output_shape, g.kernel_size
 

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.compare import Comparison, format_digits, format_seconds
+from triconv.compare import Comparison
+from triconv.core import checked
+from triconv.core.problem import batch_channels_last
+from triconv.described import described
 from triconv.plot import drawing
-from triconv.problem import batch_channels_last, image_shape
+from triconv.text import format_digits, format_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,6 +227,7 @@ def _descending(where: str, label: str, value: Any, k: int) -> NDArray[np.float6
 
 
 @np.errstate(all="ignore")
+@described
 def feature_maps(
     y: ArrayLike, *, layout: str = "NHWC", columns: int | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -235,8 +239,7 @@ def feature_maps(
         One sample, ``(H_out, W_out, C_out)``; in the layout ``"NCHW"`` ``(C_out, H_out, W_out)``; or
         ``(H_out, W_out)``. Of complex values the magnitude is drawn; what is not finite is left out. Pixels
         of maps that would be a line, so high or so wide are they, are drawn wider or higher.
-    layout : {"NHWC", "NCHW"}
-        As in `conv2d`.
+    %(layout)
     columns : int, optional
         How many stand in a row; by default as many as make the whole a little wider than high.
     ax : matplotlib.axes.Axes, optional
@@ -265,7 +268,7 @@ def feature_maps(
     y = arguments.array(where, "y", y)
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)
     columns = None if columns is None else arguments.integer(where, "columns", columns, 1)
-    _, shape = image_shape(where, "y", y.shape, layout, batched=False)
+    _, shape = checked.image_shape(where, "y", y.shape, layout, batched=False)
     if not min(shape):
         raise ValueError(f"{where}: y expects no empty axis, got shape {y.shape}")
     ax = drawing.mosaic(where, ax, batch_channels_last(y, layout)[0], "m", columns, "not finite")

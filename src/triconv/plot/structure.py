@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.api import conv_matrix, flatten_weight, pad
+from triconv.core import checked
+from triconv.core.keywords import Keywords
+from triconv.core.problem import Problem
+from triconv.described import described
+from triconv.matrix import conv_matrix
+from triconv.patches import flatten_weight, pad
 from triconv.plot import drawing
-from triconv.problem import Problem, problem
+from triconv.types import Layout, Order, Padding, PaddingMode, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,18 +26,19 @@ MOST_PIXELS = 500  # on the longer side; finer structure than that is not seen
 
 
 @np.errstate(all="ignore")
+@described
 def matrix(
     weight: ArrayLike,
-    input_shape: tuple[int, ...],
+    input_shape: Sequence[SupportsIndex],
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     padded: bool = False,
-    order: str = "F",
+    order: Order = "F",
     ax: Axes | None = None,
 ) -> Axes:
     """Where ``W`` has entries, with a colour for each tap ``(u, v)``, the same in every filter and channel.
@@ -41,12 +48,13 @@ def matrix(
 
     Parameters
     ----------
-    weight : array_like
-        As in `conv2d`; its values do not matter.
-    input_shape, padded, order
-        As in `conv_matrix`.
-    stride, padding, dilation, groups, padding_mode, layout
-        As in `conv2d`.
+    %(weight)
+        Its values do not matter.
+    %(sample_shape)
+    padded : bool, default False
+        Columns over ``vec(X_pad)``; otherwise over ``vec(X)``, with the padding folded in.
+    %(order)
+    %(stride, padding, dilation, groups, padding_mode, layout)
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure's by default.
 
@@ -59,8 +67,9 @@ def matrix(
 
     Raises
     ------
-    ValueError, TypeError, MemoryError
-        As `conv_matrix`.
+    %(errors)
+    MemoryError
+        Where W would not fit.
     ImportError
         Where matplotlib is missing.
 
@@ -78,27 +87,20 @@ def matrix(
 
     where = "plot.matrix"
     weight = arguments.array(where, "weight", weight)
-    keywords: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "layout": layout,
-    }
-    made = _problem(where, weight, input_shape, keywords)
+    keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout)
+    problem = _problem(where, weight, input_shape, keywords)
     padded = arguments.boolean(where, "padded", padded)
     order = arguments.choice(where, "order", order, arguments.ORDERS)
-    g = made.geometry
+    g = problem.geometry
     k_h, k_w = g.kernel_size
     several = k_h * k_w
     # The tap's number as the weight puts it where the tap goes; ones count the taps of an entry.
     numbers = np.empty(weight.shape)
     u, v = np.ogrid[:k_h, :k_w]
-    made.filters(numbers)[...] = g.patch_index(u, v, 0)[:, :, None] + 1
-    keywords |= {"padded": padded, "order": order}
-    W = conv_matrix(numbers, input_shape, **keywords)
-    counts = conv_matrix(np.ones(weight.shape), input_shape, **keywords)
+    problem.filters(numbers)[...] = g.patch_index(u, v, 0)[:, :, None] + 1
+    named = keywords.but_method() | {"padded": padded, "order": order}
+    W = conv_matrix(numbers, input_shape, **named)
+    counts = conv_matrix(np.ones(weight.shape), input_shape, **named)
     taps = np.where(counts.data > 1, several, W.data - 1).astype(np.int64)
     rows, columns = W.shape
     square = -(-max(W.shape) // MOST_PIXELS)
@@ -151,19 +153,20 @@ def matrix(
 
 
 @np.errstate(all="ignore")
+@described
 def matrix_row(
     weight: ArrayLike,
-    input_shape: tuple[int, ...],
+    input_shape: Sequence[SupportsIndex],
     i: int,
     j: int,
     m: int = 0,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     padded: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -174,12 +177,10 @@ def matrix_row(
 
     Parameters
     ----------
-    weight, input_shape
-        As in `conv_matrix`.
+    %(weight, sample_shape)
     i, j, m : int
         The output: row, column and filter.
-    stride, padding, dilation, groups, padding_mode, layout
-        As in `conv2d`.
+    %(stride, padding, dilation, groups, padding_mode, layout)
     padded : bool, default False
         Show the row over ``X_pad``; otherwise over ``X``, with the padding folded in.
     ax : matplotlib.axes.Axes, optional
@@ -192,8 +193,10 @@ def matrix_row(
 
     Raises
     ------
-    ValueError, TypeError
-        As `conv_matrix`; also for positions outside the output.
+    ValueError
+        For shapes, values and names that do not fit, and for positions outside the output.
+    TypeError
+        For dtypes and types.
     ImportError
         Where matplotlib is missing.
 
@@ -210,28 +213,21 @@ def matrix_row(
     """
     where = "plot.matrix_row"
     weight = arguments.array(where, "weight", weight)
-    keywords: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "layout": layout,
-    }
-    made = _problem(where, weight, input_shape, keywords)
-    g = made.geometry
+    keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout)
+    problem = _problem(where, weight, input_shape, keywords)
+    g = problem.geometry
     h_out, w_out, c_out = g.output_shape
     i = arguments.position(where, "i", i, h_out)
     j = arguments.position(where, "j", j, w_out)
     m = arguments.position(where, "m", m, c_out)
     padded = arguments.boolean(where, "padded", padded)
 
-    shown, (height, width, channels) = _pixels(made, padded)
+    shown, (height, width, channels) = _pixels(problem, padded)
     columns, taps = g.row(i, j, m)
     r, c, C = g.padded_position(columns)
     inside = shown[r, c] >= 0
     at = shown[r, c][inside], C[inside]
-    values = np.zeros((height * width, channels), made.dtype)
+    values = np.zeros((height * width, channels), problem.dtype)
     held = np.zeros(values.shape, bool)
     np.add.at(values, at, flatten_weight(weight, layout=layout)[m][taps][inside])
     held[at] = True
@@ -244,19 +240,20 @@ def matrix_row(
 
 
 @np.errstate(all="ignore")
+@described
 def matrix_column(
     weight: ArrayLike,
-    input_shape: tuple[int, ...],
+    input_shape: Sequence[SupportsIndex],
     r: int,
     c: int,
     C: int = 0,
     *,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    layout: str = "NHWC",
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    groups: SupportsIndex = 1,
+    padding_mode: PaddingMode = "zeros",
+    layout: Layout = "NHWC",
     padded: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -267,12 +264,10 @@ def matrix_column(
 
     Parameters
     ----------
-    weight, input_shape
-        As in `conv_matrix`.
+    %(weight, sample_shape)
     r, c, C : int
         The pixel: row, column and channel.
-    stride, padding, dilation, groups, padding_mode, layout
-        As in `conv2d`.
+    %(stride, padding, dilation, groups, padding_mode, layout)
     padded : bool, default False
         ``(r, c)`` is a position in ``X_pad``; otherwise in ``X``, with the padding folded in.
     ax : matplotlib.axes.Axes, optional
@@ -285,8 +280,10 @@ def matrix_column(
 
     Raises
     ------
-    ValueError, TypeError
-        As `conv_matrix`; also for positions outside the input.
+    ValueError
+        For shapes, values and names that do not fit, and for positions outside the input.
+    TypeError
+        For dtypes and types.
     ImportError
         Where matplotlib is missing.
 
@@ -303,18 +300,11 @@ def matrix_column(
     """
     where = "plot.matrix_column"
     weight = arguments.array(where, "weight", weight)
-    keywords: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-        "layout": layout,
-    }
-    made = _problem(where, weight, input_shape, keywords)
-    g = made.geometry
+    keywords = Keywords(stride, padding, dilation, groups, padding_mode, layout)
+    problem = _problem(where, weight, input_shape, keywords)
+    g = problem.geometry
     padded = arguments.boolean(where, "padded", padded)
-    shown, (height, width, channels) = _pixels(made, padded)
+    shown, (height, width, channels) = _pixels(problem, padded)
     r = arguments.position(where, "r", r, height)
     c = arguments.position(where, "c", c, width)
     C = arguments.position(where, "C", C, channels)
@@ -322,9 +312,9 @@ def matrix_column(
     group, channel = divmod(C, g.group_channels)
     filters = g.out_channels // g.groups
     own = slice(group * filters, (group + 1) * filters)
-    values = np.zeros(g.output_shape, made.dtype)
+    values = np.zeros(g.output_shape, problem.dtype)
     held = np.zeros(g.output_shape, bool)
-    K = made.filters(weight)[own, :, :, channel]
+    K = problem.filters(weight)[own, :, :, channel]
     for place in np.argwhere(shown == r * width + c):
         i, j, u, v = g.patches_containing(*place).T
         values[i, j, own] += K[:, u, v].T
@@ -336,20 +326,20 @@ def matrix_column(
     return ax
 
 
-def _problem(where: str, weight: NDArray[Any], input_shape: Any, keywords: dict[str, Any]) -> Problem:
+def _problem(where: str, weight: NDArray[Any], input_shape: Any, keywords: Keywords) -> Problem:
     shape = arguments.integers(where, "input_shape", input_shape, "one sample's shape", 0)
     dtype = arguments.result_dtype(weight)
-    made = problem(where, shape, weight.shape, None, dtype, x_name="input_shape", **keywords)
+    problem = checked.convolution(where, shape, weight.shape, None, dtype, keywords, "input_shape")
     drawing.one_sample(where, "input_shape", shape)
-    return made
+    return problem
 
 
-def _pixels(made: Problem, padded: bool) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
+def _pixels(problem: Problem, padded: bool) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
     """Which pixel each place of ``X_pad`` shows, -1 for none, and the shape of what has these pixels."""
-    g = made.geometry
+    g = problem.geometry
     shape = g.padded_shape if padded else g.input_shape
     numbers = np.arange(1.0, shape[0] * shape[1] + 1).reshape(shape[:2])
-    shown = numbers if padded else pad(numbers, g.pads, padding_mode=made.mode)
+    shown = numbers if padded else pad(numbers, g.pads, padding_mode=problem.mode)
     return shown.astype(np.int64) - 1, shape
 
 

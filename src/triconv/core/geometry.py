@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from triconv import arguments
-from triconv.axis import Axis
+from triconv.core.axis import Axis
+from triconv.core.keywords import Keywords
+from triconv.described import described
 from triconv.runtime import memory
+from triconv.types import Padding, Size
 
 Index = NDArray[np.int64]
 INT64_MOST = 2**63 - 1
 LISTED = 256  # bytes of an entry while a list of positions is made
 
 
+@described
 @dataclass(frozen=True, init=False, slots=True)
 class ConvGeometry:
     r"""Sizes and index formulas of one convolution, for a channels-last sample.
@@ -27,18 +32,12 @@ class ConvGeometry:
 
     Parameters
     ----------
-    input_shape : tuple of int
+    input_shape : sequence of int
         ``(H_in, W_in, C_in)``; ``(H_in, W_in)`` is one channel.
-    kernel_size : int or (int, int)
-        ``k_h, k_w``.
+    %(kernel_size)
     out_channels : int, default 1
         ``C_out``, the number of filters.
-    stride, dilation : int or (int, int), default 1
-        Rows and columns between patches, and between taps.
-    padding : int, (int, int), ((int, int), (int, int)) or str, default 0
-        As everywhere in the library; see `conv2d`.
-    groups : int, default 1
-        Divides ``C_in`` and ``C_out``.
+    %(stride, padding, dilation, groups)
 
     Attributes
     ----------
@@ -60,8 +59,11 @@ class ConvGeometry:
 
     Notes
     -----
-    The formulas are those of V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep
-    learning" (2016), with ``vec`` stacking the columns of one channel after the other.
+    The formulas are those of [1]_, with ``vec`` stacking the columns of one channel after the other.
+
+    References
+    ----------
+    .. [1] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
 
     Examples
     --------
@@ -83,21 +85,21 @@ class ConvGeometry:
 
     def __init__(
         self,
-        input_shape: Any,
-        kernel_size: Any,
-        out_channels: Any = 1,
+        input_shape: Sequence[SupportsIndex],
+        kernel_size: Size,
+        out_channels: SupportsIndex = 1,
         *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: Any = 1,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        groups: SupportsIndex = 1,
     ) -> None:
         where = "ConvGeometry"
         shape = arguments.integers(where, "input_shape", input_shape, "(H, W, C)", 0)
         if len(shape) not in (2, 3):
             raise ValueError(f"{where}: input_shape expects (H, W, C), got {len(shape)} values")
-        made = arguments.axes(where, (shape[0], shape[1]), kernel_size, stride, padding, dilation)
-        self._set(where, made, (*shape, 1)[2], out_channels, groups)
+        axes = Keywords(stride, padding, dilation).axes(where, (shape[0], shape[1]), kernel_size)
+        self._set(where, axes, (*shape, 1)[2], out_channels, groups)
 
     @classmethod
     def from_axes(
@@ -107,6 +109,11 @@ class ConvGeometry:
         made = cls.__new__(cls)
         made._set(where, axes, in_channels, out_channels, groups)
         return made
+
+    def with_axes(self, axes: tuple[Axis, ...]) -> ConvGeometry:
+        """The same channels along other axes."""
+        h, w = axes
+        return self.from_axes("with_axes", (h, w), self.in_channels, self.out_channels, self.groups)
 
     def _set(
         self, where: str, axes: tuple[Axis, Axis], in_channels: int, out_channels: Any, groups: Any
@@ -455,15 +462,15 @@ class ConvGeometry:
             self._positions(method, name, value, size)
             for name, value, size in zip(names, values, shape, strict=True)
         )
-        return _plain(a + shape[0] * (b + shape[1] * c))
+        return _int_or_array(a + shape[0] * (b + shape[1] * c))
 
     def _unravel(self, method: str, n: Any, shape: tuple[int, int, int]) -> tuple[Any, Any, Any]:
         self._require(method, 0)
         numbers = self._positions(method, "n", n, shape[0] * shape[1] * shape[2])
         rest, first = np.divmod(numbers, shape[0])
         third, second = np.divmod(rest, shape[1])
-        return _plain(first), _plain(second), _plain(third)
+        return _int_or_array(first), _int_or_array(second), _int_or_array(third)
 
 
-def _plain(numbers: Any) -> Any:
+def _int_or_array(numbers: Any) -> Any:
     return int(numbers) if np.ndim(numbers) == 0 else numbers

@@ -47,11 +47,16 @@ class Axis:
         """Output length, ``floor((H_pad - reach) / s) + 1``; not positive where the kernel does not fit."""
         return (self.padded - self.reach) // self.stride + 1
 
-    def plain(self, *, cut: bool = True) -> Axis:
-        """The same sums where steps that no one takes, which may be of any size, are small.
+    def padded_by(self, before: int, after: int) -> Axis:
+        """The same with this padding."""
+        return replace(self, before=before, after=after)
 
-        Those are the stride to the next of one output, and the dilation of one tap. ``cut`` leaves the patch
-        of one output as all there is.
+    def canonical(self, *, cut: bool = True) -> Axis:
+        """The axis in its simplest form, with the same sums.
+
+        With one output there is no next one, so its stride says nothing; with one tap its dilation does not.
+        Both may be of any size, and are made small. ``cut`` leaves nothing of the axis but the patch of its
+        one output.
         """
         made = self if self.kernel > 1 else replace(self, dilation=1)
         if made.out != 1:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.axis import Axis
-from triconv.problem import Problem, Shape
+from triconv.core.axis import Axis
+from triconv.core.problem import Problem, Shape
 from triconv.runtime import memory, threads
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv.problem import Problem, Shape, in_layout
+from triconv.core.problem import Problem, Shape, in_layout
 from triconv.runtime import memory
 
 Array = NDArray[Any]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from triconv.core.problem import Problem
 from triconv.kernels.records import Numbers
-from triconv.problem import Problem
 
 
 def image(problem: Problem) -> Numbers:
@@ -22,7 +22,7 @@ def inside(problem: Problem) -> Numbers:
 def output(problem: Problem) -> Numbers:
     """How many pixels the output has, and how it lies in memory."""
     h, w = problem.axes
-    y = problem.placed()
+    y = problem.output_strides()
     return {
         "start": y.start,
         "sample": y.sample,
@@ -56,7 +56,7 @@ def packed(problem: Problem, count: int, width: int) -> Numbers:
 
 def weight(problem: Problem) -> Numbers:
     """How weights lie in memory, a gap after each group."""
-    g, taps = problem.geometry, problem.tapped()
+    g, taps = problem.geometry, problem.weight_strides()
     return {
         "start": taps.start,
         "filters": g.out_channels // g.groups,

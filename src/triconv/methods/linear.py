@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triconv import arguments, definition
-from triconv.adjoint import transposed
-from triconv.geometry import ConvGeometry
-from triconv.methods import choice, common, matrix
-from triconv.plan import prepare
-from triconv.problem import Problem
-from triconv.runtime import memory
+from triconv import arguments
+from triconv.core import definition
+from triconv.core.problem import Problem
+from triconv.methods import METHODS, choice, matrix
+from triconv.methods.prepared import prepare
+from triconv.methods.transposed import transposed
+from triconv.runtime import arrays, memory
 from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import machine
+from triconv.schedules import workspace
+from triconv.schedules.packing import Packed
 
 KEPT = 4  # counts and dtypes of vectors, in both directions, for which packed weights are kept
+INSTEAD = "use another method, which needs no W"
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -29,14 +32,15 @@ class Linear:
 
     def __init__(self, where: str, problem: Problem, weight: NDArray[Any], order: str, method: str) -> None:
         self.where = where
-        self.problem = problem = problem.plain()
+        self.problem = problem = problem.canonical()
         self.weight = weight
         self.order = order
         self.method = method
         self._ready: dict[tuple[bool, int, np.dtype[Any]], Run] = {}
-        self._held: dict[bool, tuple[np.dtype[Any], common.Packed]] = {}
-        if method == matrix.NAME:
-            matrix.require(where, problem, matrix.schedule(problem, machine()))
+        self._held: dict[bool, tuple[np.dtype[Any], Packed]] = {}
+        self.has_matrix = method != "auto" and METHODS[method].NEEDS_MATRIX
+        if self.has_matrix:
+            matrix.require(where, problem, matrix.schedule(problem, machine()), INSTEAD)
 
     def apply(self, vectors: Any, *, adjoint: bool = False) -> NDArray[Any]:
         """Apply W, or its adjoint, to every row."""
@@ -61,7 +65,7 @@ class Linear:
         shape = len(rows), size
         memory.require(self.where, math.prod(shape) * dtype.itemsize, f"the result of shape {shape[::-1]}")
         if rows.dtype != dtype:
-            common.require_copy(self.where, "x", rows, dtype)
+            arrays.require_copy(self.where, "x", rows, dtype)
         return run(arguments.cast(rows, dtype)).reshape(shape)
 
     def _runner(self, adjoint: bool, batch: int, dtype: np.dtype[Any]) -> Run:
@@ -69,79 +73,64 @@ class Linear:
         one = replace(self.problem, dtype=dtype, result=dtype)
         weight = self.weight.conj() if adjoint and dtype.kind == "c" else self.weight
         if self.order == "F":
-            one, weight = reversed_axes(one), weight.T if weight.ndim == 2 else weight.transpose(0, 3, 2, 1)
-        made = replace(one, batch=batch, x_shape=(batch, *one.x_shape), y_shape=(batch, *one.y_shape))
-        if self.method == matrix.NAME:
-            return self._matrix_runner(adjoint, made, weight)
+            one, weight = one.reversed(), weight.T if weight.ndim == 2 else weight.transpose(0, 3, 2, 1)
+        problem = replace(one, batch=batch, x_shape=(batch, *one.x_shape), y_shape=(batch, *one.y_shape))
+        if self.has_matrix:
+            return self._matrix_runner(adjoint, problem, weight)
         if adjoint:
-            back = transposed(made, self.method, machine())
+            back = transposed(problem, self.method, machine())
             turned = back.pack(self.where, weight)
 
             def transpose(rows: NDArray[Any]) -> NDArray[Any]:
                 back.require(self.where)
-                return back.run(turned, common.contiguous(self.where, "x", rows, dtype))
+                return back.run(turned, arrays.contiguous(self.where, "x", rows, dtype))
 
             return transpose
         method = choice.without_matrix(one, machine()) if self.method == "auto" else self.method
-        prepared = prepare(made, method, machine())
+        prepared = prepare(problem, method, machine())
         packed = prepared.pack(self.where, weight, None)
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
             y = prepared.result(self.where, rows)
-            prepared.run(packed, common.contiguous(self.where, "x", rows, dtype), y)
+            prepared.run(packed, arrays.contiguous(self.where, "x", rows, dtype), y)
             return y
 
         return run
 
-    def _matrix_runner(self, adjoint: bool, made: Problem, weight: NDArray[Any]) -> Run:
+    def _matrix_runner(self, adjoint: bool, problem: Problem, weight: NDArray[Any]) -> Run:
         """The same by W, or its adjoint, which is kept for any number of rows."""
-        plan = matrix.schedule(made, machine(), transposed=adjoint)
+        schedule = matrix.schedule(problem, machine(), transposed=adjoint)
         held = self._held.get(adjoint)
-        if held is None or held[0] != made.dtype:
+        if held is None or held[0] != problem.dtype:
             for key in list(self._ready):
                 if key[0] == adjoint:  # these hold the former W
                     self._ready.pop(key, None)
-            matrix.require(self.where, made, plan)
-            channels = made.geometry.in_channels if adjoint else made.geometry.out_channels
-            packed = matrix.packer(made, plan)(weight, np.zeros(channels, made.dtype))
-            held = self._held[adjoint] = made.dtype, packed
-        W, product = held[1], matrix.runner(made, plan)
+            matrix.require(self.where, problem, schedule, INSTEAD)
+            channels = problem.geometry.in_channels if adjoint else problem.geometry.out_channels
+            packed = matrix.packer(problem, schedule)(weight, np.zeros(channels, problem.dtype))
+            held = self._held[adjoint] = problem.dtype, packed
+        W, product = held[1], matrix.runner(problem, schedule)
         finite = definition.is_finite(weight)
-        differs = definition.copies_pixels(made) or not (adjoint or finite)
+        differs = definition.copies_pixels(problem) or not (adjoint or finite)
         exact = definition.backward if adjoint else definition.forward
-        if batch_fits := made.batch > 1 and made.batch % plan.tile.width == 0:
-            product = matrix.columns_runner(made, plan)
+        if batch_fits := problem.batch > 1 and problem.batch % schedule.tile.width == 0:
+            product = matrix.columns_runner(problem, schedule)
 
         def run(rows: NDArray[Any]) -> NDArray[Any]:
             # Vectors side by side are as SciPy's callers have them, and as W takes them.
-            columns = common.contiguous(self.where, "x", rows.T if batch_fits else rows, made.dtype)
-            y = np.empty((plan.rows, made.batch) if batch_fits else (made.batch, plan.rows), made.dtype)
-            workers = common.threads_for(made.flops)
-            interruptible(plan.entries * made.batch, product, W, columns.reshape(-1), y.reshape(-1), workers)
+            columns = arrays.contiguous(self.where, "x", rows.T if batch_fits else rows, problem.dtype)
+            y = np.empty(
+                (schedule.rows, problem.batch) if batch_fits else (problem.batch, schedule.rows),
+                problem.dtype,
+            )
+            workers = workspace.threads_for(problem.flops)
+            interruptible(
+                schedule.entries * problem.batch, product, W, columns.reshape(-1), y.reshape(-1), workers
+            )
             y = y.T if batch_fits else y
             if differs and not (finite and definition.is_finite(y)):
-                definition.require(self.where, made)
-                return definition.settled(y, exact(made, rows, weight, W.bias).reshape(y.shape))
+                definition.require(self.where, problem)
+                return definition.settled(y, exact(problem, rows, weight, W.bias).reshape(y.shape))
             return y
 
         return run
-
-
-def reversed_axes(problem: Problem) -> Problem:
-    """The problem that has the axes of all its samples in reverse: in C order what this is in F order.
-
-    Rows become columns, and the other layout's place is where the channels stand.
-    """
-    g = problem.geometry
-    geometry = ConvGeometry.from_axes(
-        "reversed", (g.axes[1], g.axes[0]), g.in_channels, g.out_channels, g.groups
-    )
-    weight = problem.weight_shape
-    return replace(
-        problem,
-        geometry=geometry,
-        layout="NCHW" if problem.layout == "NHWC" else "NHWC",
-        x_shape=problem.x_shape[::-1],
-        weight_shape=weight[::-1] if len(weight) == 2 else (weight[0], *weight[:0:-1]),
-        y_shape=problem.y_shape[::-1],
-    )

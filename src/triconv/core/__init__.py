@@ -1,0 +1,1 @@
+"""What is computed: sizes, index formulas, and the definition. No Numba, no threads."""
