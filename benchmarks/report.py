@@ -15,6 +15,7 @@ import figures
 from problems import SUITES, Problem, parse
 
 from triconv.compare import format_digits, format_seconds
+from triconv.methods import METHODS
 
 HOW = (
     "All times are medians over blocks of calls with a pause before each; the contenders of a problem take "
@@ -249,7 +250,7 @@ def auto_line(grid, chosen):
     """How often "auto" takes the fastest method, and what it loses where it does not."""
     losses = []
     for problem, method in chosen.items():
-        fastest = min(grid[problem, other] for other in figures.STYLES if (problem, other) in grid)
+        fastest = min(grid[problem, other] for other in METHODS if (problem, other) in grid)
         losses.append(grid[problem, method] / fastest)
     within = sum(loss <= 1.1 for loss in losses)
     return (
@@ -262,7 +263,7 @@ def grid_lines(grid, chosen, ceilings):
     if not grid:
         return []
     lines = [
-        "## The three variants",
+        "## The methods",
         "",
         GRID,
         "",
@@ -279,7 +280,7 @@ def grid_lines(grid, chosen, ceilings):
         shapes = f"{problems[0].x_shape[1:]} to {problems[0].filters} maps"
         rows = []
         for problem in problems:
-            times = {method: grid.get((problem, method)) for method in figures.STYLES}
+            times = {method: grid.get((problem, method)) for method in METHODS}
             fastest = min((t, method) for method, t in times.items() if t)
             padding = problem.padding if problem.padding == "same" else problem.padding[0]
             read = 0.0
@@ -291,7 +292,7 @@ def grid_lines(grid, chosen, ceilings):
                 + [fastest[1], format_digits(problem.flops / fastest[0] / 1e9)]
                 + [f"{read:.0%}" if read else "-"]
             )
-        head = ["problem", *figures.STYLES, "fastest", "its GFLOP/s", "W read, of the memory's rate"]
+        head = ["problem", *METHODS, "fastest", "its GFLOP/s", "W read, of the memory's rate"]
         lines += [f"### {size}: {shapes}, {dtype}", "", *table(head, rows)]
     return lines
 
