@@ -17,8 +17,9 @@ help:
 	@echo 'make mutants    change geometry and plan in some 900 places, and name the changes that no test sees'
 	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
-	@echo 'make bench      measure the methods, and the peers that are installed; write a report, and its'
-	@echo '                summary into README.md; with QUICK=1 a part of it in about two minutes, no summary'
+	@echo 'make bench      measure the methods, and the peers that are installed; write a report, summaries into'
+	@echo '                README.md and docs/benchmark.md, and a line into benchmarks/history.csv; with QUICK=1'
+	@echo '                a part of it in about two minutes, and the report alone'
 	@echo 'make notebooks  open the notebooks in JupyterLab; make run-notebooks runs them all, in place'
 	@echo 'make docs       build the documentation into build/docs; a broken link or reference stops it'
 	@echo 'make clean      remove .venv, caches and everything that these targets write'
@@ -57,7 +58,7 @@ bench: $(VENV)/installed-bench
 	@mkdir -p benchmarks/report
 	$(BIN)/python -m pytest benchmarks $(if $(QUICK),--quick) --benchmark-quiet \
 	  --benchmark-json=benchmarks/report/benchmark.json; status=$$?; \
-	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,README.md) && exit $$status
+	  $(BIN)/python benchmarks/report.py benchmarks/report/benchmark.json $(if $(QUICK),,.) && exit $$status
 
 notebooks: $(VENV)/installed-notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_one_convolution_three_ways.ipynb

@@ -4,6 +4,8 @@ import os
 import platform
 
 import measure
+import numba
+import numpy as np
 import problems
 import pytest
 from contenders import PEERS, THREADS
@@ -40,13 +42,16 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("contest", contests, ids=lambda contest: f"{contest[0]}: {contest[1]}")
 
 
-def pytest_benchmark_update_machine_info(machine_info):
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info["quick"] = config.getoption("quick")
     machine_info["triconv"] = triconv.__version__
     machine_info["threads"] = THREADS
     machine_info["vector_bits"] = machine().vector_bits
     machine_info["target"] = machine().cpu_name
     machine_info["cores"] = os.cpu_count()
     machine_info["python"] = platform.python_version()
+    machine_info["numpy"] = np.__version__
+    machine_info["numba"] = numba.__version__
     machine_info["peers"] = {
         name: peer.version if peer.installed else None
         for name, peer in PEERS.items()

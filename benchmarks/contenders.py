@@ -17,6 +17,7 @@ import numpy as np
 from problems import Problem
 
 import triconv
+from triconv.methods import METHODS
 
 THREADS = triconv.get_num_threads()
 
@@ -91,7 +92,7 @@ def planned(problem, x, weight, method):
     return lambda: made(x), as_is
 
 
-for method in ("direct", "im2col", "matrix"):
+for method in METHODS:
     contender(OURS, method)(functools.partial(planned, method=method))
 contender(OURS, "triconv plan")(functools.partial(planned, method="auto"))
 

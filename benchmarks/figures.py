@@ -8,11 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-import triconv
-from triconv.plot.drawing import STYLES
+from triconv.methods import METHODS
+from triconv.methods.common import threads_for
+from triconv.plot.drawing import OTHER_STYLE, STYLES
+from triconv.runtime.machine import machine
 
 PALE = 0.55  # how far a field's colour goes towards white
-SIZES = {"direct": 9, "im2col": 7, "matrix": 5}  # of markers: equal values stay visible
+SIZES = {method: 9 * 0.75**n for n, method in enumerate(METHODS)}  # of markers: equal values stay visible
+
+
+def style(method):
+    """A method's colour and marker."""
+    return STYLES.get(method, OTHER_STYLE)
 
 
 def panels(grid):
@@ -52,7 +59,8 @@ def times(grid, size, dtype):
     axes = figure.subplots(len(paddings), len(kernels), sharex=True, sharey=True, squeeze=False)
     for row, padding in zip(axes, paddings, strict=True):
         for ax, kernel in zip(row, kernels, strict=True):
-            for method, (colour, marker) in STYLES.items():
+            for method in METHODS:
+                colour, marker = style(method)
                 points = [
                     (p.stride[0], 1e3 * grid[p, method])
                     for p in problems
@@ -80,12 +88,12 @@ def times(grid, size, dtype):
     shape = " x ".join(map(str, problems[0].x_shape[1:]))
     figure.suptitle(f"{size}: {shape} to {problems[0].filters} maps, {dtype}")
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(STYLES), frameon=False)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(METHODS), frameon=False)
     return figure
 
 
 def winners(grid):
-    """Which variant is fastest, and how many times as fast as the next."""
+    """Which method is fastest, and how many times as fast as the next."""
     columns = panels(grid)
     figure = Figure(figsize=(3.0 * len(columns) + 1.2, 4.6), layout="constrained")
     for ax, (size, dtype) in zip(
@@ -95,11 +103,11 @@ def winners(grid):
         kernels = values(problems, lambda p: p.kernel[0])
         lines = values(problems, lambda p: (padding_of(p), p.stride[0]))
         for problem in problems:
-            ranked = sorted((grid[problem, m], m) for m in STYLES if (problem, m) in grid)
+            ranked = sorted((grid[problem, m], m) for m in METHODS if (problem, m) in grid)
             (best, method), *rest = ranked
             x = kernels.index(problem.kernel[0])
             y = lines.index((padding_of(problem), problem.stride[0]))
-            pale = [PALE + (1 - PALE) * part for part in to_rgb(STYLES[method][0])]
+            pale = [PALE + (1 - PALE) * part for part in to_rgb(style(method)[0])]
             ax.add_patch(_square(x, y, pale))
             ahead = rest[0][0] / best if rest else math.inf
             text = method + ("\neven" if ahead < 1.05 else f"\n{ahead:.1f} x" if rest else "")
@@ -112,7 +120,7 @@ def winners(grid):
         ax.set_title(f"{size}, {dtype}", fontsize="medium")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    figure.suptitle("The fastest variant, and the next one's time over its time")
+    figure.suptitle("The fastest method, and the next one's time over its time")
     return figure
 
 
@@ -120,31 +128,29 @@ def _square(x, y, colour):
     return Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, facecolor=colour)
 
 
+def held(problem, method):
+    """Bytes of a call's workspace and of what a plan keeps; nothing is packed, since W may be large."""
+    form, task = METHODS[method], problem.task
+    if form.supports(task):
+        return 0, 0
+    schedule = form.schedule(task.plain(), machine())
+    return form.workspace_bytes(task, schedule, threads_for(task.flops)), form.packed_bytes(task, schedule)
+
+
 def memory(grid):
-    """What a call and a plan take beside input and output; direct takes nothing where it needs no border."""
+    """What a call takes, and what a plan keeps, beside input and output."""
     columns = panels(grid)
-    figure = Figure(figsize=(max(7, 2.6 * len(columns) + 1), 4.2), layout="constrained")
+    figure = Figure(figsize=(max(7, 2.6 * len(columns) + 1), 4.4), layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for ax, (size, dtype) in zip(axes, columns, strict=True):
         problems = [p for p in of_panel(grid, size, dtype) if (p.stride, p.padding) == ((1, 1), "same")]
         kernels = [p.kernel[0] for p in problems]
-        plans = {
-            (problem, method): triconv.plan(
-                problem.arrays()[1], problem.x_shape, method=method, **problem.keywords
-            )
-            for problem in problems
-            for method in ("direct", "im2col")
-        }
-        lines = {
-            "matrix, W": ("matrix", [problem.matrix_bytes for problem in problems]),
-            "im2col, workspace": ("im2col", [plans[p, "im2col"].workspace_bytes for p in problems]),
-            "direct, workspace": ("direct", [plans[p, "direct"].workspace_bytes for p in problems]),
-        }
-        for label, (method, sizes) in lines.items():
-            colour, marker = STYLES[method]
-            ax.plot(kernels, [_mib(size) for size in sizes], color=colour, marker=marker, label=label)
-        packed = [_mib(plans[problem, "direct"].packed_bytes) for problem in problems]
-        ax.plot(kernels, packed, color="#666666", ls="--", label="direct and im2col, packed weights")
+        for method in METHODS:
+            colour, marker = style(method)
+            sizes = [held(problem, method) for problem in problems]
+            for n, (what, line) in enumerate((("workspace", "-"), ("kept by a plan", "--"))):
+                look = {"color": colour, "ls": line, "marker": marker, "ms": SIZES[method]}
+                ax.plot(kernels, [_mib(pair[n]) for pair in sizes], label=f"{method}, {what}", **look)
         ax.set_yscale("log")
         log_axis(ax.yaxis)
         ax.set_xticks(kernels)
@@ -155,7 +161,7 @@ def memory(grid):
     axes[0].set_ylabel("MiB")
     figure.suptitle("Memory beside input and output, stride 1, padding same")
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(METHODS), frameon=False)
     return figure
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import triconv
+from triconv.problem import problem as task
 
 DEFAULTS = {"n": 1, "ic": 1, "oc": 1, "kh": 1, "sh": 1, "ph": 0, "dh": 1, "g": 1}
 WORD = re.compile(
@@ -69,6 +70,12 @@ class Problem:
             "dilation": self.dilation,
             "groups": self.groups,
         }
+
+    @property
+    def task(self):
+        """What the methods are asked about."""
+        keywords = self.keywords | {"padding_mode": "zeros", "layout": "NHWC"}
+        return task("plan", self.x_shape, self.weight_shape, None, np.dtype(self.dtype), **keywords)
 
     @property
     def geometry(self):

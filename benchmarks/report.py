@@ -1,9 +1,13 @@
 """The report: from pytest-benchmark's JSON to Markdown and pictures.
 
-python benchmarks/report.py FILE.json             # writes report.md and *.png beside the file
-python benchmarks/report.py FILE.json README.md   # and the summary between the marks in README.md
+python benchmarks/report.py FILE.json         # writes report.md and *.png beside the file
+python benchmarks/report.py FILE.json ROOT    # and puts a whole run's figures into the files of ROOT:
+
+README.md and docs/benchmark.md have them between marks, and benchmarks/history.csv one more line.
 """
 
+import csv
+import io
 import json
 import sys
 from collections import defaultdict
@@ -14,6 +18,7 @@ from statistics import geometric_mean, median
 import figures
 from problems import SUITES, Problem, parse
 
+from triconv.methods import METHODS
 from triconv.text import format_digits, format_seconds
 
 HOW = (
@@ -25,6 +30,7 @@ CEILINGS = (
     "array of 256 MiB. The first is measured again beside every problem against peers; shares of the FMA "
     "rate refer to that."
 )
+KEPT = ("README.md", "docs/benchmark.md", "benchmarks/history.csv")
 MARKS = ("<!-- benchmark -->\n", "<!-- end of benchmark -->\n")
 GRID = (
     "Over strides, paddings and kernel sizes. A dash is a W above 1 GiB, which is not built. What the matrix "
@@ -105,7 +111,23 @@ def fought(contests):
     for name in SUITES:
         for ours, rivals, rows in duels(name, contests.get(name, [])):
             if rows:
-                yield SUITES[name], ours, rivals, rows
+                yield name, ours, rivals, rows
+
+
+def mean_ratio(rows):
+    """The geometric mean of the rivals' times over ours."""
+    return geometric_mean(row.ratio for row in rows)
+
+
+def margin(info):
+    """How far the library is from what is asked of it: at 1 it does just that, above 1 more."""
+    return info["value"] / info["least"] if info["most"] is None else info["most"] / info["value"]
+
+
+def losses(grid, chosen):
+    """The time of the method that "auto" takes over the fastest one's, a problem each."""
+    for problem, method in chosen.items():
+        yield grid[problem, method] / min(grid[problem, name] for name in METHODS if (problem, name) in grid)
 
 
 def table(head, rows):
@@ -154,9 +176,9 @@ def summary_lines(contests):
     if not contests:
         return []
     rows = []
-    for suite, ours, rivals, found in fought(contests):
-        ratios = [row.ratio for row in found]
-        mean, least = geometric_mean(ratios), min(ratios)
+    for name, ours, rivals, found in fought(contests):
+        suite = SUITES[name]
+        mean, least = mean_ratio(found), min(row.ratio for row in found)
         met = least >= suite.least and mean >= suite.mean
         cells = [f"{suite.question}: `{ours}`", rivals, str(len(found))]
         for value, bar in ((least, suite.least), (mean, suite.mean)):
@@ -202,59 +224,130 @@ def itself_table(itself):
     """Each question with what was measured and what is asked."""
     rows = []
     for info in itself:
-        most, least, value = info["most"], info["least"], info["value"]
-        met = value <= most if least is None else value >= least
-        bar = f"at most {most:g}" if least is None else f"at least {least:g}"
-        rows.append([info["question"], format_digits(value), bar, "yes" if met else "no"])
+        bar = f"at least {info['least']:g}" if info["most"] is None else f"at most {info['most']:g}"
+        met = "yes" if margin(info) >= 1 else "no"
+        rows.append([info["question"], format_digits(info["value"]), bar, met])
     return table(["", "measured", "bar", "met"], rows)
 
 
-def readme_lines(found, ceilings, grid, chosen, contests, itself):
-    """What a reader wants to know first: the machine, a line a suite, the library against itself."""
+def where_and_when(found):
     info = found["machine_info"]
-    cpu, peers = names(info)
+    cpu, _ = names(info)
+    return f"{cpu}, {info['cores']} cores, {info['threads']} threads each, {found['datetime'][:10]}"
+
+
+def readme_lines(found, contests):
+    """What a reader wants to know first: how fast, beside peers."""
+    means = {"float32": defaultdict(list), "float64": defaultdict(list)}
+    for name, ours, _, rows in fought(contests):
+        title, _, dtype = SUITES[name].question.rpartition(", ")
+        call = f" (`{ours.split()[-1]}`)" if len(SUITES[name].duels) > 1 else ""
+        means[dtype][title].append(format_digits(mean_ratio(rows)) + call)
+    titles = list(dict.fromkeys(title for of_dtype in means.values() for title in of_dtype))
+    cells = [[dtype] + [", ".join(of[title]) or "-" for title in titles] for dtype, of in means.items()]
+    return [
+        "The fastest peer's time over triconv's, geometric means; above 1 triconv is faster.",
+        f"{where_and_when(found)}.",
+        f"Peers: {names(found['machine_info'])[1]}.",
+        "",
+        *table(["", *titles], cells),
+    ]
+
+
+def page_lines(found, ceilings, grid, chosen, contests, itself):
+    """The machine, a line a suite, and the library against itself."""
     rows = []
-    for suite, ours, rivals, found_rows in fought(contests):
-        ratios = [row.ratio for row in found_rows]
+    for name, ours, rivals, found_rows in fought(contests):
+        suite = SUITES[name]
         shares = [row.rate / row.fma_rate for row in found_rows]
         call = f": `{ours}` against {rivals}" if len(suite.duels) > 1 else ""
-        cells = [f"{suite.question}{call}", format_digits(geometric_mean(ratios))]
-        rows.append([*cells, format_digits(min(ratios)), f"{median(shares):.0%}, {max(shares):.0%}"])
+        cells = [f"{suite.question}{call}", format_digits(mean_ratio(found_rows))]
+        least = min(row.ratio for row in found_rows)
+        rows.append([*cells, format_digits(least), f"{median(shares):.0%}, {max(shares):.0%}"])
     rates = " / ".join(f"{ceilings[dtype] / 1e9:.0f}" for dtype in ("float32", "float64"))
     return [
-        f"{cpu}, {info['cores']} cores, {info['threads']} threads each, {found['datetime'][:10]}; a loop of",
+        f"{where_and_when(found)}; a loop of",
         f"multiply-adds in registers reaches {rates} GFLOP/s in float32 / float64, and a sum over memory",
-        f"{ceilings['read'] / 1e9:.0f} GB/s. Peers: {peers}.",
+        f"{ceilings['read'] / 1e9:.0f} GB/s. Peers: {names(found['machine_info'])[1]}.",
+        "",
+        "## Against peers",
+        "",
         "The fastest peer's time over ours, above 1 triconv is faster:",
         "",
         *table(["", "geometric mean", "least", "of the multiply-add rate: median, best"], rows),
-        "And against itself:",
+        "## Against itself",
         "",
         *itself_table(itself),
         auto_line(grid, chosen),
     ]
 
 
-def put(path, lines):
-    """Replace what stands between the marks of a file."""
-    text = path.read_text("utf-8")
-    before, mark, rest = text.partition(MARKS[0])
+def history_row(found, grid, chosen, contests, itself):
+    """A run in one line: when, what and where it was, and the geometric mean of each table."""
+    info, commit = found["machine_info"], found["commit_info"]
+    cpu, peers = names(info)
+    known = commit["id"] not in ("unversioned", "unknown")  # pytest-benchmark's words for none
+    means = {(name, ours): format_digits(mean_ratio(rows)) for name, ours, _, rows in fought(contests)}
+    return {
+        "date": found["datetime"][:10],
+        "triconv": info["triconv"],
+        "commit": commit["id"][:12] + ("+" if commit["dirty"] else "") if known else "",
+        "python": info["python"],
+        "numpy": info["numpy"],
+        "numba": info["numba"],
+        "cpu": cpu,
+        "threads": str(info["threads"]),
+        "peers": peers,
+        **{
+            name if len(suite.duels) == 1 else f"{name}_{ours.split()[-1]}": means.get((name, ours), "")
+            for name, suite in SUITES.items()
+            for ours, _ in suite.duels
+        },
+        "itself": format_digits(geometric_mean(map(margin, itself))),
+        "auto": format_digits(geometric_mean(losses(grid, chosen))),
+    }
+
+
+def with_row(text, row):
+    """A table of comma-separated values with one more row; what is new in it has a column at the end."""
+    rows = [*csv.DictReader(io.StringIO(text)), row]
+    columns = dict.fromkeys(name for each in rows for name in each)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def with_summary(path, lines):
+    """A file's text with these lines between its marks."""
+    before, mark, rest = path.read_text("utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (mark and end):
         sys.exit(f"{path} has no place for the summary")
-    path.write_text(before + mark + "\n".join(["", *lines]).rstrip("\n") + "\n\n" + end + after, "utf-8")
+    return before + mark + "\n".join(["", *lines]).rstrip("\n") + "\n\n" + end + after
+
+
+def keep(root, found, ceilings, grid, chosen, contests, itself):
+    """Put a run's figures into the README, the documentation and the history: into all of them or none."""
+    readme, page, history = (root / name for name in KEPT)
+    before = history.read_text("utf-8") if history.exists() else ""
+    texts = {
+        readme: with_summary(readme, readme_lines(found, contests)),
+        page: with_summary(page, page_lines(found, ceilings, grid, chosen, contests, itself)),
+        history: with_row(before, history_row(found, grid, chosen, contests, itself)),
+    }
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
 
 
 def auto_line(grid, chosen):
     """How often "auto" takes the fastest method, and what it loses where it does not."""
-    losses = []
-    for problem, method in chosen.items():
-        fastest = min(grid[problem, other] for other in figures.STYLES if (problem, other) in grid)
-        losses.append(grid[problem, method] / fastest)
-    within = sum(loss <= 1.1 for loss in losses)
+    found = list(losses(grid, chosen))
+    within = sum(loss <= 1.1 for loss in found)
     return (
-        f"`auto` takes a method within 10 % of the fastest on {within} of {len(losses)} problems; "
-        f"at worst it takes {format_digits(max(losses))} times as long."
+        f"`auto` takes a method within 10 % of the fastest on {within} of {len(found)} problems; "
+        f"at worst it takes {format_digits(max(found))} times as long."
     )
 
 
@@ -262,7 +355,7 @@ def grid_lines(grid, chosen, ceilings):
     if not grid:
         return []
     lines = [
-        "## The three variants",
+        "## The methods",
         "",
         GRID,
         "",
@@ -279,7 +372,7 @@ def grid_lines(grid, chosen, ceilings):
         shapes = f"{problems[0].x_shape[1:]} to {problems[0].filters} maps"
         rows = []
         for problem in problems:
-            times = {method: grid.get((problem, method)) for method in figures.STYLES}
+            times = {method: grid.get((problem, method)) for method in METHODS}
             fastest = min((t, method) for method, t in times.items() if t)
             padding = problem.padding if problem.padding == "same" else problem.padding[0]
             read = 0.0
@@ -291,12 +384,12 @@ def grid_lines(grid, chosen, ceilings):
                 + [fastest[1], format_digits(problem.flops / fastest[0] / 1e9)]
                 + [f"{read:.0%}" if read else "-"]
             )
-        head = ["problem", *figures.STYLES, "fastest", "its GFLOP/s", "W read, of the memory's rate"]
+        head = ["problem", *METHODS, "fastest", "its GFLOP/s", "W read, of the memory's rate"]
         lines += [f"### {size}: {shapes}, {dtype}", "", *table(head, rows)]
     return lines
 
 
-def main(path, readme=None):
+def main(path, root=None):
     folder = Path(path).parent
     found, ceilings, grid, chosen, contests, itself = read(path)
     lines = machine_lines(found, ceilings) + summary_lines(contests)
@@ -314,15 +407,16 @@ def main(path, readme=None):
         figures.winners(grid).savefig(folder / "winners.png", dpi=120)
         figures.memory(grid).savefig(folder / "memory.png", dpi=120)
     if contests:
-        groups = [
-            (f"{suite.question}\n{ours}" if len(suite.duels) > 1 else suite.question, suite, rows)
-            for suite, ours, _, rows in fought(contests)
-        ]
+        groups = []
+        for name, ours, _, rows in fought(contests):
+            suite = SUITES[name]
+            label = f"{suite.question}\n{ours}" if len(suite.duels) > 1 else suite.question
+            groups.append((label, suite, rows))
         figures.ratios(groups).savefig(folder / "peers.png", dpi=120)
-    if readme and not all((ceilings, grid, chosen, itself)):
-        sys.exit("the summary needs a whole run")
-    if readme:
-        put(Path(readme), readme_lines(found, ceilings, grid, chosen, contests, itself))
+    if root:
+        if found["machine_info"]["quick"] or not all((ceilings, grid, chosen, contests, itself)):
+            sys.exit("the summaries need a whole run")
+        keep(Path(root), found, ceilings, grid, chosen, contests, itself)
     print(f"the report is in {folder / 'report.md'}")
 
 

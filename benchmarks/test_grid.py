@@ -1,4 +1,4 @@
-"""The three variants over strides, paddings, kernel sizes and dtypes, on a small and a large problem."""
+"""Every method over strides, paddings, kernel sizes and dtypes, on a small and a large problem."""
 
 import functools
 
@@ -7,23 +7,25 @@ import pytest
 from contenders import OURS, check
 
 import triconv
+from triconv.methods import METHODS
 
-METHODS = ("direct", "im2col", "matrix")
 LARGEST_MATRIX = 1 << 30  # bytes
 
 
 @functools.lru_cache(maxsize=1)
 def prepared(problem):
-    """Input, weights, what the direct form makes of them, and the method that "auto" takes."""
+    """Input, weights, what "auto" makes of them, and the method that it takes."""
     x, weight = problem.arrays()
-    chosen = triconv.plan(weight, x.shape, **problem.keywords).method
-    return x, weight, OURS["direct"].prepare(problem, x, weight)[1], chosen
+    made = triconv.plan(weight, x.shape, **problem.keywords)
+    return x, weight, made(x), made.method
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_variant(benchmark, grid_problem, method, effort):
+def test_method(benchmark, grid_problem, method, effort):
     problem = grid_problem
-    if method == "matrix" and problem.matrix_bytes > LARGEST_MATRIX:
+    if reason := METHODS[method].supports(problem.task):
+        pytest.skip(f"{method} {reason}")
+    if METHODS[method].NEEDS_MATRIX and problem.matrix_bytes > LARGEST_MATRIX:
         pytest.skip("W would take more than 1 GiB")
     x, weight, expected, chosen = prepared(problem)
     call, y = OURS[method].prepare(problem, x, weight)
