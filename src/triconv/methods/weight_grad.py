@@ -17,7 +17,7 @@ from triconv.problem import Problem
 from triconv.runtime.machine import Machine
 
 TASKS = 8  # parts that the work is cut into at least: with 16, copies took 2x2 ms more of a 3x3 layer's 17
-UNEVEN = 1.15  # bands of the largest split over those of the mean one, at most
+UNEVEN = 1.15  # a split may have up to this many times the bands of an average one
 BAND = 384 << 10  # bytes of both images that tiles stream through
 LONG = 8  # lines of the cache from which pixels are laid apart, each copied by itself
 HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every band
