@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from triconv.methods import METHODS
-from triconv.methods.common import threads_for
 from triconv.plot.drawing import OTHER_STYLE, STYLES
 from triconv.runtime.machine import machine
+from triconv.schedules.workspace import threads_for
 
 PALE = 0.55  # how far a field's colour goes towards white
 SIZES = {method: 9 * 0.75**n for n, method in enumerate(METHODS)}  # of markers: equal values stay visible

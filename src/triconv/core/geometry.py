@@ -110,11 +110,6 @@ class ConvGeometry:
         made._set(where, axes, in_channels, out_channels, groups)
         return made
 
-    def with_axes(self, axes: tuple[Axis, ...]) -> ConvGeometry:
-        """The same channels along other axes."""
-        h, w = axes
-        return self.from_axes("with_axes", (h, w), self.in_channels, self.out_channels, self.groups)
-
     def _set(
         self, where: str, axes: tuple[Axis, Axis], in_channels: int, out_channels: Any, groups: Any
     ) -> None:

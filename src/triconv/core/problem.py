@@ -96,7 +96,11 @@ class Problem:
     def canonical(self, *, cut: bool = True) -> Problem:
         """The problem of `Axis.canonical` axes, which schedules are made of."""
         h, w = (axis.canonical(cut=cut) for axis in self.axes)
-        return self if (h, w) == self.axes else replace(self, geometry=self.geometry.with_axes((h, w)))
+        return self if (h, w) == self.axes else replace(self, geometry=self._along(h, w))
+
+    def _along(self, h: Axis, w: Axis) -> ConvGeometry:
+        g = self.geometry
+        return ConvGeometry.from_axes("axes", (h, w), g.in_channels, g.out_channels, g.groups)
 
     def reversed(self) -> Problem:
         """The problem that has the axes of all its samples in reverse: in C order what this is in F order.
@@ -106,7 +110,7 @@ class Problem:
         weight = self.weight_shape
         return replace(
             self,
-            geometry=self.geometry.with_axes(self.axes[::-1]),
+            geometry=self._along(*self.axes[::-1]),
             layout="NCHW" if self.layout == "NHWC" else "NHWC",
             x_shape=self.x_shape[::-1],
             weight_shape=weight[::-1] if len(weight) == 2 else (weight[0], *weight[:0:-1]),

@@ -36,7 +36,10 @@ def address(context, array, index):
 
 @intrinsic
 def claim(context, counters, which):
-    """Take the next number from one of the counters that threads share."""
+    """Take the next number from one of the counters that threads share.
+
+    It returns ``counters[which]`` and adds one to it, as one operation that no other thread comes between.
+    """
 
     def codegen(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -75,9 +78,17 @@ def clear(context, target, count):
 def strided_copy(dtype: str, lanes: int) -> Any:
     """A copy of elements that lie some way apart to one place after the other.
 
-    Its arguments are two addresses, how many elements and how many places apart they lie. The steps of
-    small strides and few channels go by vectors: several are loaded side by side, and every n-th element
-    taken out of them.
+    ::
+
+        target[n] = source[n * stride]      for n < count
+
+        stride 2, vectors of 4      source   0 1 2 3 4 5 6 7 | 8 ...      one read of stride vectors
+                                             |   |   |   |                a shuffle
+                                    target   0 2 4 6                      one write
+
+    Its arguments are two addresses, how many elements and how many places apart they lie. The strides of
+    `STRIDES` go by vectors, a stride of 1 as a block of bytes; what is left goes one by one, and so do other
+    strides.
     """
     kind = np.dtype(dtype)
     parts = arrays.parts(kind)
@@ -102,7 +113,8 @@ def strided_copy(dtype: str, lanes: int) -> Any:
                     b.store(count, done)
                     b.branch(rest)
                     continue
-                # One element fewer than there are: the last vector would read past the end of the last.
+                # A vector reads stride - 1 elements after the last that it takes. These lie before the
+                # source's last element, as long as that one is left to be copied alone.
                 turns = b.sdiv(b.sub(count, integer(1)), integer(lanes))
                 turns = b.select(b.icmp_signed(">", count, integer(0)), turns, integer(0))
                 wide = ir.VectorType(scalar, lanes * apart * parts)

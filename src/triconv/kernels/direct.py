@@ -36,12 +36,24 @@ RECORD = Record(
 def kernel(orientation: str, tile: Tile) -> Kernel:
     """Loops over samples, bands of output rows and chunks of filters, which share a band.
 
+    A task is a band and a chunk. Which of them changes from one task to the next depends on ``band.stays``::
+
+        weights stay cached     task = (n * pieces + piece) * chunks + chunk
+        else                    task = chunk * batch * pieces + n * pieces + piece
+
     A row of the output where the middle is read in place::
 
         |<- edge ->|<------- middle ------->|<- the rest ->|
           copied     read where it lies       copied
 
     Bands that reach into the padding above or below are copied whole.
+
+    Algorithm, for each task:
+
+    1. The band makes output rows ``line`` to ``line + lines`` from padded rows ``top`` to ``top + height``.
+    2. Cut the rows into stretches of pixels, ``low`` to ``high``: the three above, or one.
+    3. For each stretch, copy what it reads, unless it is read in place, or the worker's task before had the
+       same band and copied all of it; then multiply.
     """
     product = getattr(multiply, orientation)(tile)
     band = pack.band(tile.dtype, tile.lanes)

@@ -10,7 +10,8 @@ from triconv.kernels.records import IMAGE, Group, Record
 from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
-# The array whose places are summed, and how many rows and columns of sums there are.
+# The array whose places are summed: elements between samples and between channels; and how many rows and
+# columns of sums there are (size).
 PLACES = Group("places", ("sample", "channel"), ("size",))
 RECORD = Record(IMAGE, PLACES, "tasks")
 
@@ -19,7 +20,20 @@ RECORD = Record(IMAGE, PLACES, "tasks")
 def kernel(dtype: str) -> Kernel:
     """Write every pixel: the sum, in order, of those from its row's start and from its column's start on.
 
-    ``places`` of rows and of columns are offsets into ``data``; ``places.channel`` leads to the next channel.
+    ``rows`` and ``columns`` are offsets into ``data``::
+
+        y[n, r, c, C] = sum over a from row_starts[r] to row_starts[r + 1],
+                                 b from column_starts[c] to column_starts[c + 1] of
+            data[n * places.sample + rows[a] + columns[b] + C * places.channel]
+
+        padding of 2 and 1, reflect      2 1 0 1 2 3 2      the pixels that padded positions 0 to 6 show
+
+        pixel             0     1       2           3
+        column_starts     0     1       3           6   7
+        columns           2     1 3     0 4 6       5       times the elements from column to column
+
+    Where patches are summed, rows and columns list the places of a pixel in all patches. A task is a row of a
+    sample, so each pixel is written by one worker.
     """
 
     def fold(worker, data, row_starts, rows, column_starts, columns, y, record, counters, workers):

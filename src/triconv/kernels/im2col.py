@@ -34,11 +34,14 @@ MATRIX = Record(IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PATCHES, DATA, WORK, "tas
 def kernel(orientation: str, tile: Tile) -> Kernel:
     """Loops over samples, blocks of patches and chunks of filters, which share a block.
 
+    A task is a block of patches and a chunk: ``task = (n * pieces + piece) * chunks + chunk``. The block is
+    copied unless the worker's task before had the same, and multiplied with the filters of the chunk.
+
     A block lies in one of two ways, as the vectors want it::
 
         over filters: a patch a row             over pixels: an element of all patches a row
 
-        x_0   u0v0c0 u0v0c1 ... | spare         u0v0c0   x_0 x_1 x_2 ... | spare
+        x_0   u0v0c0 u0v0c1 ... | slack         u0v0c0   x_0 x_1 x_2 ... | slack
         x_1   u0v0c0 u0v0c1 ... |               u0v0c1   x_0 x_1 x_2 ... |
     """
     product = getattr(multiply, orientation)(tile)
@@ -94,7 +97,13 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
 
 @functools.cache
 def matrix(dtype: str) -> Kernel:
-    """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``."""
+    """The whole patch matrix, a row an output pixel, columns in the order of ``x_ij``.
+
+    ::
+
+        y[(n * pixels + i * W_out + j) * row + c * k_h * k_w + v * k_h + u]
+            = X_pad[n, i s_h + u d_h, j s_w + v d_w, c]
+    """
     patches = pack.patches
 
     def patch_matrix(worker, x, rows, columns, y, record, counters, workers):

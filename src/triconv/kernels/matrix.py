@@ -14,16 +14,21 @@ from triconv.kernels.tasks import take
 from triconv.kernels.tiles import sparse_tile
 from triconv.runtime.jit import Kernel, int64s, reads, writes
 
-# W's rows: how many a task takes; which of the three axes, fastest first, is that of rows, of columns and of
-# filters; whether it is along columns that a row has the pattern of the one ``back`` before it, its columns
-# ``shift`` further on.
+# W's rows. They run over three axes of the output: 0 is the fastest, 2 the slowest.
+#   task           rows that a task writes
+#   of_filters     which axis is that of filters
+#   along_columns  whether rows are moved on along the output's columns, or else along its rows
+#   back, shift    a row may be that of ``back`` rows before, its columns ``shift`` further on
+#   axis           which axis is that of the output's rows, and which that of its columns
 ROWS = Group("rows", ("task", "of_filters", "along_columns", "back", "shift"), ("axis",))
-# W's columns: steps of the samples that they run over, and whether columns run faster than rows, channels
-# faster than either.
+# W's columns: x[r, c, C] has column r * step[0] + c * step[1] + C * channel of W.
+#   before_rows    whether the image's columns run faster than its rows
+#   after_channel  whether channels run faster than the image's rows, and than its columns
 COLUMNS = Group("columns", ("channel", "before_rows"), ("step", "after_channel"))
 ASSEMBLE = Record(ROWS, COLUMNS, GROUPS, TAPS, "tasks")
 INTERLEAVE = Record("pixels", "block", "tasks")
-# Rows of W that a task takes; filters, and rows from one to the next; elements of ``x`` from pixel to pixel.
+# W's rows: how many a task takes; how many filters they are of, and rows from filter to filter. Elements of
+# ``x`` from column to column of W.
 PRODUCT = Record("rows", "filters", "filter", "pixel", "tasks")
 
 
@@ -31,10 +36,46 @@ PRODUCT = Record("rows", "filters", "filter", "pixel", "tasks")
 def assemble(dtype: str, index: str) -> Kernel:
     """Write every row of W: the entries of ``k_m``, each in the column of the pixel that it multiplies.
 
-    Rows run over three axes, fastest first, of which the sums of the lengths of their rows so far come as
-    ``fast``, ``middle`` and ``slow``. The axes of pixels come as six tables: of each row how many columns it
-    has and where its pairs start, whether its pattern is that of the row ``back`` before it, moved; of each
-    pair the column, the tap and the column's rank. Taps of the same column are added up.
+    The row of output pixel i, j and filter m holds an entry for each pixel that it sees and each of the C
+    channels of its group::
+
+        nnz(row) = C h(i) w(j)          h(i) = high[i] rows of the image, w(j) = wide[j] of its columns
+
+    An image of 1 x 4, a kernel a b, zero padding of one column at each side, in C order::
+
+        j    w(j)    W            indptr    indices    data
+        0    1       b . . .      0         0          b
+        1    2       a b . .      1         0 1        a b
+        2    2       . a b .      3         1 2        a b      row 1, moved on by one column
+        3    2       . . a b      5         2 3        a b      row 2, moved on by one column
+        4    1       . . . a      7         3          a
+
+    Rows run over three axes, fastest first: ``n = (c * n_middle + b) * n_fast + a``. ``fast``, ``middle``
+    and ``slow`` are the sums so far of ``high``, of ``wide`` and of ones, in the order of the axes. So a task
+    finds where its first row starts without the rows before::
+
+        start = C (F M slow[c] + (slow[c + 1] - slow[c]) (F middle[b] + (middle[b + 1] - middle[b]) fast[a]))
+        F, M = fast[-1], middle[-1]
+
+    What row i of the output sees are the pairs from ``row_starts[i]`` to ``row_starts[i + 1]`` of three
+    tables: a row of the image (``rows``), the tap (``row_taps``), and how many of these rows come before it
+    (``row_ranks``). Columns have the same. Where padding shows a pixel again, several taps have one rank.
+
+    Algorithm, for each row n of a task:
+
+    1. ``indptr[n]`` is ``start``, where the row before ended; ``length`` is nnz(n).
+    2. Where ``column_moved[j]``, or ``row_moved[i]``, says so, copy the row ``n - back``, with ``shift``
+       added to its columns: it is of the same filter, and sees by the same taps pixels that lie ``shift``
+       columns of W before. Not where it is another task's, which may not have written it yet.
+    3. Else clear the entries; then, for each pair of a row and a column of the image, add the weights of the
+       tap, channel by channel. An entry's place in the row counts those in columns of W before its own::
+
+           row_ranks * row_step + column_ranks * column_step + d * channel_step
+
+       with the image's rows, columns and channels in the order in which W's columns run over them. So columns
+       are sorted.
+
+    For the transpose, pixels of the image and of the output change places, and so do filters and channels.
     """
 
     def assemble(
@@ -99,6 +140,7 @@ def assemble(dtype: str, index: str) -> Kernel:
                     channel_step = (1 if channel_before_row else high[i]) * (
                         1 if channel_before_column else wide[j]
                     )
+                    # Several taps may add up in an entry.
                     for entry in range(start, start + length):
                         data[entry] = 0
                     channel = group * deep * x_channel
@@ -130,7 +172,18 @@ def assemble(dtype: str, index: str) -> Kernel:
 
 @functools.cache
 def interleave(dtype: str, width: int) -> Kernel:
-    """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last."""
+    """Turn ``samples`` samples from ``first`` on into one row a pixel, ``width`` numbers wide, zeros last.
+
+    For pixel n and s < ``samples``, and 0 up to ``width``::
+
+        data[n * width + s] = x[(first + s) * pixels + n]
+
+        x      sample 0   p0 p1 p2 ...           data    p0   s0 s1 s2  0
+               sample 1   p0 p1 p2 ...                   p1   s0 s1 s2  0
+               sample 2   p0 p1 p2 ...                   p2   s0 s1 s2  0
+
+    So one vector holds what an entry of W multiplies. A task turns ``block`` pixels.
+    """
 
     def interleave(worker, x, data, record, first, samples, counters, workers):
         p = record[0]
@@ -155,8 +208,16 @@ def interleave(dtype: str, width: int) -> Kernel:
 def product(tile: Tile, index: str, shared: bool) -> Kernel:
     """``W X + b`` for as many interleaved samples as the tile is wide: an entry of W is read once for all.
 
+    For row n of W, of filter m, and s < ``samples``::
+
+        y[at + n * row_step + s * step] = bias[m] + sum over e from indptr[n] to indptr[n + 1] of
+            data[e] * x[indices[e] * pixel + s]
+
+        m = n // filter % filters
+
     Rows are taken as many at a time as the tile has, where they are of one length; ``shared`` ones, which
-    are filters at one pixel, have the same columns too.
+    are filters at one pixel, have the same columns too. A tile's rows are of filters side by side, or all of
+    one filter; ``left`` counts the rows up to where that ends. Others are taken one by one.
     """
     integer = np.dtype(index)
     single = replace(tile, rows=1)

@@ -1,7 +1,40 @@
 """Data times packed weights, tile by tile: where direct and im2col meet.
 
-Every product goes over ``lines`` rows of ``length`` output pixels. Its ``data`` is the address of what the
-first of them reads; ``row`` and ``depth`` are its elements between rows and between groups.
+Every product makes ``lines`` rows of ``length`` output pixels, for blocks of filters::
+
+    for each block of filters, first to last          all its tiles read the same weights
+        for each row, or rows, of the output
+            for each tile along it
+                a microkernel: the whole reduction, results in registers
+
+Their arguments::
+
+    data      address   what the first output pixel reads, of group 0
+    row       elements  of data, from padded row to padded row
+    depth     elements  of data, from group to group
+    offsets   int64s    wrapped alone: where each of the pixels reads, in elements from data
+    lines     count     rows of the output
+    length    count     pixels of a row
+    steps     int64s    where the steps of the reduction read, as the microkernel takes them
+    weight    array     packed weights
+    bias      array     packed biases
+    y         array     output
+    at        elements  of y, the place of the first pixel and of filter 0
+    first     count     number of the first block
+    last      count     number of the block after the last
+    p         record    the rest; see the kernels that call
+
+A row of the output seldom holds whole tiles. What is left of it goes one of two ways::
+
+    10 pixels, tiles of 4 pixels as rows          10 pixels, vectors of 4 pixels
+
+    0 1 2 3                                       0 1 2 3
+            4 5 6 7                                       4 5 6 7
+                6 7 8 9     starts early                          8 9 . .     reads on
+
+Along the tile's rows the last tile starts early and computes a few results again: the same bits, written
+twice, and nothing is read that the others do not read. Along its vectors the last tile reads past the end,
+and stores what counts. Where there are fewer rows than one tile has, it reads past them too.
 """
 
 from __future__ import annotations
@@ -22,6 +55,10 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
     """Vectors over output channels: tiles of pixels of a row.
 
     Or, ``wrapped``, tiles going on from row to row: ``lines * length`` pixels, found through ``offsets``.
+
+    A tile reads the patches of ``n_pixels`` pixels, ``data_pixel`` apart or as ``offsets`` say, and the
+    weights of one block. The last tile of a row, or ``wrapped`` of all rows, starts early; filters that only
+    fill a block up are not stored.
     """
     micro = channels_tile(tile, wrapped)
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
@@ -40,7 +77,7 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
             for line in range(stretches):
                 begin = group * depth + line * line_step
                 for start in range(0, pixels, n_pixels):
-                    # The last tile starts early and computes a few pixels again.
+                    # The last tile starts early, but not before the first pixel.
                     pixel = max(0, min(start, pixels - n_pixels))
                     micro(
                         data + (begin if wrapped else begin + pixel * data_pixel) * size,
@@ -68,7 +105,11 @@ def wrapped(tile: Tile) -> Any:
 
 @functools.cache
 def columns(tile: Tile) -> Any:
-    """Vectors over pixels: ``lines`` of ``length`` pixels that lie side by side."""
+    """Vectors over pixels: ``lines`` of ``length`` pixels that lie side by side.
+
+    A tile reads the patches of ``width`` pixels and the weights of one block of ``n_filters``. Pixels past
+    the end of a row and filters that only fill a block up are not stored.
+    """
     micro = columns_tile(tile)
     n_filters, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
@@ -106,6 +147,10 @@ def rows(tile: Tile, flat: bool = False) -> Any:
 
     Or, ``flat``, where few channels have a filter each: vectors over pixels and channels of a row alike. A
     tile's width holds whole pixels, so the weights repeat from tile to tile.
+
+    A tile reads the rows of the band that its ``n_lines`` output rows see, and all weights of the filter.
+    Where it knows the kernel's height, these are ``tile.span`` rows, each read once for all output rows. The
+    last tile of rows starts early; elements past the end of a row are not stored.
     """
     micro, known = rows_tile(tile, flat), tile.kernel > 1
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
@@ -150,7 +195,12 @@ def flat(tile: Tile) -> Any:
 
 @functools.cache
 def depth(tile: Tile) -> Any:
-    """Vectors over channels that have a filter each: tiles of pixels of a row."""
+    """Vectors over channels that have a filter each, or small groups of filters: tiles of pixels of a row.
+
+    A tile reads the columns that its ``n_pixels`` pixels see, of ``width`` channels, and the weights of one
+    block, whose number says which channels these are. The last tile of a row starts early; channels past the
+    last are not stored.
+    """
     micro, known = depth_tile(tile), tile.kernel > 1
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 

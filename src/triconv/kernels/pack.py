@@ -1,8 +1,15 @@
-"""Copies of the input in the order in which a microkernel reads it, padding included.
+"""Copies of the input in the order in which a microkernel reads it, padding included, and packed weights.
 
 Padding is an index map: ``rows[r]`` and ``columns[c]`` say which input row and column a padded position
 shows, -1 being a zero. All four padding modes are such maps, so no kernel knows them. The padded columns
-from ``inside.first`` to ``inside.last`` show the input's own in order, and are copied as they lie.
+from ``inside.first`` to ``inside.last`` show the input's own in order, and are copied as they lie::
+
+    image                  0 1 2 3
+    padded position    0 1 2 3 4 5 6          padding of 2 and 1
+    columns, zeros    -1-1 0 1 2 3-1          inside.first = 2, inside.last = 6
+             reflect   2 1 0 1 2 3 2
+
+Below, ``x[r, c, C]`` is the number that the image has there, and 0 where ``r`` or ``c`` is -1.
 """
 
 from __future__ import annotations
@@ -18,12 +25,42 @@ from triconv.kernels.tasks import take
 from triconv.runtime.jit import Kernel, inline, reads, writes
 
 FILTERS = Record(WINDOW, GROUPS, WEIGHT, PACKED)
-STRIP = 16  # channels of one tap that are turned at a time: two strips fit the first-level cache
+# Channels of one tap that are transposed at a time. What is written of such a strip, and what is read of it
+# where channels lie side by side, fit the first-level cache together.
+STRIP = 16
 
 
 @functools.cache
 def band(dtype: str, lanes: int) -> Any:
-    """The copy of a band of rows, for one dtype and vectors of so many lanes."""
+    """The copy of a band of rows, for one dtype and vectors of so many lanes.
+
+    For r < ``count``, padded columns n from ``low`` to ``high`` and channels C::
+
+        data[start + r * row + places[n] - places[low] + C * channel] = x[rows[first + r], columns[n], C]
+
+    ``row``, ``column``, ``channel`` and ``phases`` are those of ``copied``; ``places`` follows from the last
+    three. A band of 2 channels, with a border of one column::
+
+        channels side by side                    planes, stride 2: phases = 2
+        column = 2, channel = 1                  column = 1, channel = count * row
+
+        n          0   1   2   3                 n             0  2  4  6 | 1  3  5
+        row 0      0 0 a b a b a b ...           C = 0, row 0  0  a  a  0 | a  a  a
+        row 1      0 0 a b a b a b ...                  row 1  0  a  a  0 | a  a  a
+        places     0   2   4   6                 C = 1, row 0  0  b  b  0 | b  b  b
+                                                 places[n] = n % 2 * row / 2 + n // 2
+
+    Algorithm, for each padded row:
+
+    1. If it shows no row of the image, clear it.
+    2. Find the columns from ``left`` to ``right``, those from ``low`` to ``high`` that lie inside; copy them
+
+       - in one piece, where pixels with all their channels follow each other in the image and in the band;
+       - phase by phase of each channel, where numbers of a phase follow each other in the band;
+       - pixel by pixel, where the channels of one do in both;
+       - number by number otherwise.
+    3. Copy the columns before ``left`` and from ``right`` on one by one, through ``columns``.
+    """
     strided = strided_copy(dtype, lanes)
     size = np.dtype(dtype).itemsize
 
@@ -31,12 +68,13 @@ def band(dtype: str, lanes: int) -> Any:
     def band(data, start, x, sample, rows, columns, places, first, count, low, high, image, inside, copied):
         """Copy ``count`` padded rows from ``first`` on, and of them the columns from ``low`` to ``high``.
 
-        Column ``c`` goes as far behind column ``low`` as ``places`` says.
+        Column ``c`` goes as far behind column ``low`` as ``places`` says. In elements, ``sample`` is where
+        the image's sample starts in ``x``, ``start`` where the copy starts in ``data``.
         """
         lines = high - low
         left = max(low, inside.first[1])
         right = max(left, min(high, inside.last[1]))
-        # Read once: a store might change the record, as far as the compiler knows.
+        # Read once: as far as the compiler knows, a store may change the record.
         channels, phases = image.channels, copied.phases
         x_column, x_channel = image.step[1], image.channel
         data_row, data_column, data_channel = copied.row, copied.column, copied.channel
@@ -97,17 +135,29 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
     """Copy ``count`` patches from pixel ``first`` on, one after the other.
 
     ``pixel``, ``row``, ``column`` and ``channel`` are the strides of ``data``; groups follow each other
-    every ``data.group``.
+    every ``data.group``. For t < ``count``, with ``i, j = divmod(first + t, width)``::
+
+        data[start + t * pixel + u * row + v * column + g * data_group + c * channel]
+            = x[rows[i * s_h + u * d_h], columns[j * s_w + v * d_w], g * depth + c]
+
+    The strides make the order. The im2col form wants channels fastest, a group after the other; the patch
+    matrix wants ``x_ij``; the gradient of the weights wants the order of the weights themselves::
+
+        im2col      u0v0c0 u0v0c1 u0v1c0 u0v1c1 u1v0c0 ...      channel = 1, column = depth, row = k_w * depth
+        x_ij        u0v0c0 u1v0c0 u0v1c0 u1v1c0 u0v0c1 ...      row = 1, column = k_h, channel = k_h * k_w
+
+    A row of a patch that lies inside is copied in one piece, where it lies in both arrays as it is read;
+    others go number by number, through ``columns``.
     """
     size = data.itemsize
-    # Read once: a store might change the record, as far as the compiler knows.
+    # Read once: as far as the compiler knows, a store may change the record.
     groups, depth, channels = p.groups.count, p.groups.channels, p.image.channels
     x_row, x_column, x_channel = p.image.step[0], p.image.step[1], p.image.channel
     data_group, width = p.data.group, p.output.size[1]
     k_h, k_w, s_h, s_w = p.window.size[0], p.window.size[1], p.window.stride[0], p.window.stride[1]
     d_h, d_w = p.window.dilation[0], p.window.dilation[1]
     inside, past = p.inside.first[1], p.inside.last[1]
-    # A line of a patch that lies in both arrays as it is read.
+    # Whether a row of a patch, k_w pixels with their channels, follows itself in both arrays.
     straight = groups == 1 and channel == 1 and x_channel == 1 and d_w == 1
     straight = straight and x_column == channels and column == channels
     i, j = divmod(first, width)
@@ -137,7 +187,27 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
 
 @functools.cache
 def patch_lines(dtype: str, lanes: int) -> Any:
-    """The copy of patches into lines, for one dtype and vectors of so many lanes."""
+    """The copy of patches into lines, for one dtype and vectors of so many lanes.
+
+    A line holds one element of all patches, so that vectors over pixels lie in it. For t < ``count``, with
+    ``i, j = divmod(first + t, width)`` of an output ``width`` pixels wide::
+
+        data[start + g * data.group + ((u * k_w + v) * depth + c) * patches.row + t]
+            = x[rows[i * s_h + u * d_h], columns[j * s_w + v * d_w], g * depth + c]
+
+        u0v0c0    pixel 0, 1, 2, ...    count pixels, then up to patches.row
+        u0v0c1    pixel 0, 1, 2, ...
+        u0v1c0    ...
+
+    Algorithm, for each line:
+
+    1. Take the pixels that are left of one row of the output: ``n`` of them, from column ``j`` on.
+    2. If the row that they read shows none of the image, clear them.
+    3. Pixel m of them reads padded column ``place + m * stride``. Those from ``low`` to ``high`` read inside,
+       and are one strided copy.
+    4. Copy the others one by one, through ``columns``.
+    5. Go on with the next row of the output, until ``count`` pixels are copied.
+    """
     strided = strided_copy(dtype, lanes)
     size = np.dtype(dtype).itemsize
 
@@ -181,7 +251,27 @@ def patch_lines(dtype: str, lanes: int) -> Any:
 
 @functools.cache
 def filters(dtype: str) -> Kernel:
-    """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros."""
+    """Weights as ``[group][block][u, v, c][width]``, filters that only fill a block up being zeros.
+
+    A lane of block ``part`` of a group holds filter ``m = group * groups.filters + part * width + lane``::
+
+        packed[block * size + ((u * k_w + v) * deep + c) * width + lane] = weight[m][u, v, c]
+        start[block * width + lane] = bias[m]
+
+        block = group * blocks + part              0 where part * width + lane is not under groups.filters
+
+        5 filters, width 4       block 0   u0v0c0   m0 m1 m2 m3        start   b0 b1 b2 b3
+                                           u0v0c1   m0 m1 m2 m3
+                                           ...
+                                 block 1   u0v0c0   m4  0  0  0                b4  0  0  0
+
+    and ``weight[m][u, v, c]`` stands in the weights as they come at::
+
+        w_start + u * w_row + v * w_column + m * w_filter + m // w_filters * w_gap + c * w_channel
+
+    Where filters lie side by side, those of a block are copied in one piece for each ``u, v, c``. Otherwise a
+    tap of all filters of the block is transposed, `STRIP` channels at a time. A task is a block.
+    """
     size = np.dtype(dtype).itemsize
 
     def filters(worker, weight, bias, packed, start, record, counters, workers):
@@ -197,7 +287,7 @@ def filters(dtype: str) -> Kernel:
             group, part = divmod(block, blocks_of_group)
             first = group * of_group + part * width
             count = min(width, of_group - part * width)
-            # Filters that lie side by side, as those of a transposed convolution do, and in one group.
+            # Filters lie side by side, as those of a transposed convolution do, and a block in one group.
             straight = w_filter == 1 and of_group == w_filters
             for lane in range(width):
                 start[block * width + lane] = bias[first + lane] if lane < count else 0

@@ -75,34 +75,44 @@ def fill(record: Any, name: str, values: Numbers) -> None:
 
 # --- the caller's arrays ----------------------------------------------------------------------------
 
+# An image: its channels, and its steps as drawn above.
 IMAGE = Group("image", ("channels", "sample", "channel"), ("step",))
-# Padded positions from which on, and up to which, an axis shows the image's own pixels in order.
+# Padded positions from ``first`` up to ``last`` show the image's own pixels in order.
 INSIDE = Group("inside", axes=("first", "last"))
+# The output: y[n, i, j, m] stands at start + n * sample + i * step[0] + j * step[1] + m * filter; ``size`` is
+# how many rows and columns of pixels there are.
 OUTPUT = Group("output", ("start", "sample", "filter"), ("size", "step"))
-# A patch: taps, pixels from patch to patch, pixels from tap to tap.
+# A patch: ``size`` taps; ``stride`` pixels from patch to patch, ``dilation`` pixels from tap to tap.
 WINDOW = Group("window", axes=("size", "stride", "dilation"))
-# ``channels`` and ``filters`` are those of one group.
+# Groups: how many (count), the ``channels`` that a filter sees, the ``filters`` of one. Where lanes are
+# channels, filters are packed as those of one group.
 GROUPS = Group("groups", ("count", "channels", "filters"))
-# Weights as they come; after every ``filters`` of them there is a ``gap`` to the next group's.
+# Weights as they come: weight m, u, v, c stands at
+# start + m * filter + m // filters * gap + u * step[0] + v * step[1] + c * channel.
 WEIGHT = Group("weight", ("start", "filters", "gap", "filter", "channel"), ("step",))
-# The same where groups are counted: from group to group, filter to filter, tap to tap, channel to channel.
+# The same where groups are counted: weight u, v, c of filter m of group g stands at
+# g * group + m * filter + u * step[0] + v * step[1] + c * channel.
 TAPS = Group("taps", ("group", "filter", "channel"), ("step",))
 
 # --- what workers copy and multiply -----------------------------------------------------------------
 
-# Packed weights, [group][block][u, v, c][width]: filters of a block, blocks of a group, elements of a block.
+# Packed weights, [group][block][u, v, c][width]: ``width`` filters a block, ``blocks`` a group, ``size``
+# elements a block.
 PACKED = Group("packed", ("width", "blocks", "size"))
-# A band, with its border: columns lie in as many ``phases`` as the stride has where planes are copied.
+# A band, with its border: elements from ``row`` to row, ``column`` to column of a phase, ``channel`` to
+# channel. In planes, columns lie in as many ``phases`` as the stride has, else in one.
 COPY = Group("copy", ("row", "column", "channel", "phases"))
-# Output rows of a band; of each, pixels at the left that are copied and pixels after them that are not;
-# whether a band serves all filters before the next one.
+# Output ``rows`` of a band; of each, ``edge`` pixels at the left that are copied, and ``middle`` pixels after
+# them that are read in place. Where the weight ``stays`` cached from band to band, a band serves all filters
+# before the next one; otherwise a chunk of filters goes over all bands.
 BAND = Group("band", ("rows", "edge", "middle", "stays"))
-# A block of patches: how many, how many of them lie in one row of the output, elements from row to row.
+# A block of patches: how many (count); pixels of the output that follow each other in memory, before its next
+# row lies elsewhere (line); elements from row to row of the block (row).
 PATCHES = Group("patches", ("count", "line", "row"))
-# What is multiplied: elements from pixel to pixel and from group to group.
+# What is multiplied: elements from ``pixel`` to pixel of the output and from ``group`` to group.
 DATA = Group("data", ("pixel", "group"))
-# A sum: its steps, each of a run of elements side by side.
+# A sum: ``steps`` of it are listed, each of a ``run`` of elements side by side.
 SUM = Group("sum", ("steps", "run"))
-# The split into tasks: pieces of a sample, chunks of blocks of filters; elements of workspace of a worker,
-# and whether it must be cleared first.
+# The split into tasks: samples (batch), ``pieces`` of a sample; blocks of filters in a ``chunk``, and how
+# many ``chunks``; ``elements`` of a worker's workspace, and whether these are cleared first (clears).
 WORK = Group("work", ("batch", "pieces", "chunk", "chunks", "elements", "clears"))

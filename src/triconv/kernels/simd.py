@@ -1,7 +1,13 @@
 """Vector code: what one tile of outputs, held in registers, makes of loads, multiply-adds and stores.
 
 Complex numbers lie interleaved in a vector. Products with the real and with the imaginary part of the
-broadcast number are summed apart and joined at the end.
+broadcast number are summed apart and joined at the end::
+
+    vector b          b0.re        b0.im        b1.re        b1.im
+    cells[0]          a.re b0.re   a.re b0.im   a.re b1.re   a.re b1.im       sums of products with a.re
+    cells[1]          a.im b0.re   a.im b0.im   a.im b1.re   a.im b1.im       sums of products with a.im
+
+    result, lane 0    cells[0][0] - cells[1][1],   cells[0][1] + cells[1][0]
 """
 
 from __future__ import annotations
@@ -19,7 +25,15 @@ from triconv.runtime import arrays
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The numbers that make a microkernel."""
+    """The numbers that make a microkernel.
+
+    ::
+
+                        vector 0     vector 1
+                row 0   . . . .      . . . .         rows = 3, vectors = 2, lanes = 4, width = 8
+                row 1   . . . .      . . . .         an accumulator is a vector, or two for complex numbers
+                row 2   . . . .      . . . .
+    """
 
     dtype: str
     lanes: int
@@ -38,11 +52,17 @@ class Tile:
 
     @property
     def span(self) -> int:
-        """Places along the axis of the rows that one step reads."""
+        """Places along the axis of the rows that one step reads.
+
+        Row p with tap t reads place ``p * stride + t``, so the last is ``(rows - 1) * stride + kernel - 1``.
+        """
         return (self.rows - 1) * self.stride + self.kernel
 
     def served(self, place: int) -> list[tuple[int, int]]:
-        """Rows that read a place, and the tap that each reads it with."""
+        """Rows that read a place, and the tap that each reads it with.
+
+        ``tap = place - row * stride``; 2 rows, kernel 3, stride 1: place 1 serves ``[(0, 1), (1, 0)]``.
+        """
         taps = ((row, place - row * self.stride) for row in range(self.rows))
         return [(row, tap) for row, tap in taps if 0 <= tap < self.kernel]
 
@@ -54,7 +74,11 @@ class Tile:
 
 
 class Emitter:
-    """Writes the instructions of one tile into the function that Numba is compiling."""
+    """Writes the instructions of one tile into the function that Numba is compiling.
+
+    ``acc[p][q]`` are the accumulators of row p and vector q: one cell, or two of complex numbers. A cell is a
+    place on the stack, which LLVM turns into a register.
+    """
 
     def __init__(self, builder: ir.IRBuilder, tile: Tile) -> None:
         self.b = builder
@@ -108,8 +132,11 @@ class Emitter:
             one, none, ir.Constant(ir.VectorType(LANE, self.count), [0] * self.count)
         )
 
-    def spread(self, vector: Any) -> list[Any]:
-        """A vector as its parts: real and imaginary numbers, each in both places of a pair."""
+    def split(self, vector: Any) -> list[Any]:
+        """A vector as its parts: real and imaginary numbers, each in both places of a pair.
+
+        ``a.re a.im b.re b.im`` gives ``a.re a.re b.re b.re`` and ``a.im a.im b.im b.im``.
+        """
         if self.parts == 1:
             return [vector]
         lanes = ir.VectorType(LANE, self.count)
@@ -121,14 +148,20 @@ class Emitter:
         ]
 
     def of_group(self, vector: Any, channel: int) -> Any:
-        """A vector of channels with one ``channel`` of each group in all the places of its group."""
+        """A vector of channels with one ``channel`` of each group in all the places of its group.
+
+        Of groups of 2, ``a0 a1 b0 b1`` gives ``a0 a0 b0 b0`` for channel 0, ``a1 a1 b1 b1`` for channel 1.
+        """
         size = self.tile.group * self.parts
         lanes = [lane // size * size + channel * self.parts + lane % self.parts for lane in range(self.count)]
         kind = ir.VectorType(LANE, self.count)
         return self.b.shuffle_vector(vector, vector, ir.Constant(kind, lanes))
 
     def parted(self, vector: Any) -> list[Any]:
-        """A vector's real and imaginary numbers, each in the first place of its pair, zeros in the other."""
+        """A vector's real and imaginary numbers, each in the first place of its pair, zeros in the other.
+
+        ``a.re a.im b.re b.im`` gives ``a.re 0 b.re 0`` and ``a.im 0 b.im 0``.
+        """
         zeros = ir.Constant(self.vector, [0.0] * self.count)
         kind = ir.VectorType(LANE, self.count)
         picks = [
@@ -137,7 +170,7 @@ class Emitter:
         return [self.b.shuffle_vector(vector, zeros, ir.Constant(kind, lanes)) for lanes in picks]
 
     def interleave(self, real: Any, imaginary: Any) -> Any:
-        """Two splats as one vector of complex numbers."""
+        """Two splats as one vector of complex numbers: ``re im re im``."""
         lanes = [lane if lane % 2 == 0 else self.count + lane for lane in range(self.count)]
         return self.b.shuffle_vector(real, imaginary, ir.Constant(ir.VectorType(LANE, self.count), lanes))
 
@@ -147,7 +180,7 @@ class Emitter:
         """Start every row from the same vectors of biases.
 
         An imaginary part starts the sum of real weights times imaginary pixels in every tile, for the same
-        bits: that is the second sum where ``pixels`` are what is broadcast.
+        bits: that is the second sum where ``pixels`` are what is broadcast, and else the first.
         """
         for q, start in enumerate(self.load_vectors(bias)):
             starts = self.parted(start) if pixels and self.parts == 2 else [start]
@@ -177,7 +210,7 @@ class Emitter:
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [a, b, c])
 
     def result(self, p: int, q: int) -> Any:
-        """The finished value of an accumulator."""
+        """The finished value of an accumulator; the drawing above says what of complex numbers is joined."""
         cells = [self.b.load(cell) for cell in self.acc[p][q]]
         if self.parts == 1:
             return cells[0]
@@ -189,7 +222,10 @@ class Emitter:
     # --- a sum that goes on later -------------------------------------------------------------------
 
     def cells(self, held: Any) -> list[tuple[Any, Any]]:
-        """Every accumulator, and the place in memory at ``held`` that keeps it."""
+        """Every accumulator, and the place in memory at ``held`` that keeps it.
+
+        They lie row by row, of a row vector by vector, of a vector of complex numbers cell by cell.
+        """
         cells = [cell for row in self.acc for parts in row for cell in parts]
         start = self.b.bitcast(held, self.vector.as_pointer())
         return [(cell, self.b.gep(start, [integer(n)])) for n, cell in enumerate(cells)]
@@ -207,7 +243,15 @@ class Emitter:
     # --- results ------------------------------------------------------------------------------------
 
     def store(self, out: Any, rows: Any, width: Any, row_step: Any, step: Any) -> None:
-        """Write the first ``rows`` x ``width`` results, ``row_step`` and ``step`` elements apart."""
+        """Write the first ``rows`` x ``width`` results, ``row_step`` and ``step`` elements apart.
+
+        ``out[p * row_step + m * step]`` is the result of row p and element m. There are three ways:
+
+        - elements lie side by side (``step`` is 1): a row goes as vectors;
+        - the tile's rows, 2, 4 or 8, are all stored and lie side by side (``row_step`` is 1, ``step`` is
+          their number): the tile is transposed, and goes as one stretch of memory;
+        - otherwise results go one by one.
+        """
         b, tile = self.b, self.tile
         values = [[self.result(p, q) for q in range(tile.vectors)] for p in range(tile.rows)]
         with b.if_else(b.icmp_signed("==", step, integer(1))) as (contiguous, scattered):
@@ -240,7 +284,15 @@ class Emitter:
                         self.scatter(out, values, rows, width, row_step, step)
 
     def transpose(self, vectors: list[Any]) -> list[Any]:
-        """The first elements of all vectors, then the second ones, and so on, as many vectors again."""
+        """The first elements of all vectors, then the second ones, and so on, as many vectors again.
+
+        Even vectors and odd ones are transposed by themselves, and their elements put in turns::
+
+            a0 a1 a2 a3                   evens  a0 c0 a1 c1 | a2 c2 a3 c3
+            b0 b1 b2 b3                   odds   b0 d0 b1 d1 | b2 d2 b3 d3
+            c0 c1 c2 c3
+            d0 d1 d2 d3                   a0 b0 c0 d0 | a1 b1 c1 d1 | a2 b2 c2 d2 | a3 b3 c3 d3
+        """
         if len(vectors) == 1 or self.tile.lanes == 1:
             return vectors
         turned = []

@@ -1,7 +1,22 @@
 """The gradient of the weights: sums over pixels of an output's gradient times what the output saw.
 
-Work goes over bands of pixels, which are cut into ``splits`` that are summed apart, and over chunks of
-the result's tiles.
+With ``G`` the gradient and ``X_pad`` the padded input of sample n::
+
+    dW[f][u, v, c] = sum over n, i, j of G[n, i, j, f] * X_pad[n, i s_h + u d_h, j s_w + v d_w, c]
+
+(complex numbers are conjugated above). Work goes over bands of pixels, which are cut into ``splits`` that are
+summed apart, and over chunks of the result's tiles. A task is a split and a chunk::
+
+    8 bands, 3 splits       0 1 | 2 3 4 | 5 6 7
+    parts of the result      0      1       2             dW = parts[0] + parts[1] + parts[2], by `total`
+
+A worker's workspace, and where a tile finds pixel i, j of a band in it::
+
+    | copy of the input           | copy of the gradient     | unfinished sums |
+    start                         start + gradient           start + held
+
+    X_pad at tap u, v   i * seen.line + j * seen.pixel + u * seen.step[0] + v * seen.step[1]
+    G                   i * wanted.line + j * wanted.pixel
 """
 
 from __future__ import annotations
@@ -23,22 +38,35 @@ from triconv.runtime.jit import LINE, Kernel, inline, int64s, reads, writes
 
 # The output's gradient, as its caller has it and as it is copied.
 GRADIENT = (IMAGE.called("gradient"), INSIDE.called("all_of_it"), COPY.called("gradient_copy"))
-# A patch in a block: elements from patch to patch, tap to tap and channel to channel.
+# A patch in a block: elements from patch to patch (row), channel to channel, and tap to tap (step).
 PATCH = Group("patch", ("row", "channel"), ("step",))
-# What a tile reads of the copied input: elements from line to line of pixels, pixel to pixel, tap to tap.
+# What a tile reads of the copied input: elements from line to line of pixels, from pixel to pixel (where a
+# vector holds several, from vector to vector), and from tap to tap (step).
 SEEN = Group("seen", ("line", "pixel"), ("step",))
-# The same of the gradient.
+# The same of the copied gradient, which has no taps.
 WANTED = Group("wanted", ("line", "pixel"))
-# The result as tiles: blocks of them by rows and columns, and in all; elements side by side that a filter
-# sees, and how often it sees so many; vectors of a line, and elements more, where these are pixels; steps of
-# the result between a tile's rows and columns.
+# The result as tiles. A block is the tiles at one place, one for each of the taps that ``taps`` counts.
+#   row_blocks      blocks along the rows of tiles, of one group
+#   column_blocks   blocks along the vectors of tiles, of one group
+#   blocks          in all
+#   depth           elements side by side that a filter sees
+#   vectors         pixels of a line; where a vector holds several, whole vectors of a line
+#   more            elements of a line after these
+#   row_step, step  elements of the result between a tile's rows, and between its columns
+#   taps            how often a filter sees ``depth`` elements, down and across
 TILES = Group(
     "tiles",
     ("row_blocks", "column_blocks", "blocks", "depth", "vectors", "more", "row_step", "step"),
     ("taps",),
 )
-# The split into tasks: bands of a sample and in all, rows of a band; sums over parts of the bands, and their
-# size; chunks of blocks; elements of a worker, and where in it the gradient and unfinished sums start.
+# The split into tasks.
+#   pieces          bands of a sample
+#   bands           in all
+#   rows            rows of the output in a band; of blocks of patches, pixels
+#   splits, size    parts of the bands that are summed apart; elements of such a sum
+#   chunk, chunks   blocks of tiles in a task, and how many such chunks there are
+#   elements        of a worker's workspace
+#   gradient, held  where in it the copy of the gradient starts, and where unfinished sums do
 SPLIT = Group(
     "split",
     ("pieces", "bands", "rows", "splits", "size", "chunk", "chunks", "elements", "gradient", "held"),
@@ -52,7 +80,17 @@ TOTAL = Record("splits", "tasks")
 
 @functools.cache
 def product(tile: Tile, swapped: bool) -> Any:
-    """The tiles of one band: rows of filters and vectors of channels, or, ``swapped``, the other way."""
+    """The tiles of one band: rows of filters and vectors of channels, or, ``swapped``, the other way.
+
+    Block by block; for each of its taps u, v one tile, with f from ``row`` and c from ``column`` on, or,
+    ``swapped``, c from ``row`` and f from ``column`` on. With the sums over all bands of the split::
+
+        y[at + group * taps.group + f * taps.filter + c * taps.channel + u * taps.step[0] + v * taps.step[1]]
+            = sum over pixels of G[f] * X_pad[c] at tap u, v
+
+    c counts the ``depth`` elements that lie side by side. The schedule swaps where tiles then fit the counts
+    of filters and of these elements better. ``held`` moves on by ``kept`` bytes a tile, its unfinished sums.
+    """
     micro = outer_tile(tile, False)
     rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
     kept = rows * width * size * parts(np.dtype(tile.dtype))
@@ -99,7 +137,15 @@ def product(tile: Tile, swapped: bool) -> Any:
 
 @functools.cache
 def each_product(tile: Tile) -> Any:
-    """The tiles of one band where channels have a filter each: rows of taps, vectors of channels."""
+    """The tiles of one band where channels have a filter each: rows of taps, vectors of channels.
+
+    Block by block; for each row u of the kernel one tile, with its rows from v = ``row * rows`` on and its
+    vectors from channel ``column * width`` on::
+
+        y[at + (u * row_blocks * rows + v) * row_step + c] = sum over pixels of G[c] * X_pad[c] at tap u, v
+
+    The result is ``[u][v][lane]``, v going up to whole tiles; what only fills tiles up is dropped above.
+    """
     micro = outer_tile(tile, True)
     rows, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
     kept = rows * width * size * parts(np.dtype(tile.dtype))
@@ -139,7 +185,15 @@ def each_product(tile: Tile) -> Any:
 
 @functools.cache
 def bands(tile: Tile) -> Any:
-    """Copies of a band of rows, of the input with its border and of the gradient; their lines and pixels."""
+    """Copies of a band of rows, of the input with its border and of the gradient; their lines and pixels.
+
+    A band of one row of the output, a 2 x 2 kernel, both as `triconv.kernels.pack.band` copies them::
+
+        input      row 0    x00 x01 x02 x03           gradient   line 0    g00 g01 g02
+                   row 1    x10 x11 x12 x13
+
+        g00 meets  x00 x01 x10 x11, g01 meets x01 x02 x11 x12, ...
+    """
     band = pack.band(tile.dtype, tile.lanes)
 
     @inline
@@ -165,7 +219,15 @@ def bands(tile: Tile) -> Any:
 
 @functools.cache
 def blocks(tile: Tile) -> Any:
-    """The same of one block of patches, in which the taps of a filter lie side by side."""
+    """The same of one block of patches, in which the taps of a filter lie side by side.
+
+    One line of ``count`` pixels, which may go on over rows of the output::
+
+        input      patch 0    x00 x01 x10 x11           gradient   line 0    g00 g01 g02 ...
+                   patch 1    x01 x02 x11 x12
+
+        g00 meets  patch 0, g01 meets patch 1, ...
+    """
     band, patches = pack.band(tile.dtype, tile.lanes), pack.patches
 
     @inline
@@ -188,7 +250,15 @@ def blocks(tile: Tile) -> Any:
 
 @functools.cache
 def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
-    """Loops over splits of the bands and chunks of the result's tiles, which share a band."""
+    """Loops over splits of the bands and chunks of the result's tiles, which share a band.
+
+    Algorithm, for each task:
+
+    1. Take a split, the bands from ``first`` to ``last``, and a chunk, the blocks from ``begin`` to ``end``.
+    2. For each of these bands, copy the input and the gradient.
+    3. Go through the tiles of the chunk. The first band starts their sums; between bands these lie in the
+       workspace; the last band ends them, and they go to part ``split`` of the result.
+    """
     fill = bands(tile) if form == "direct" else blocks(tile)
     multiply = each_product(tile) if orientation == "each" else product(tile, orientation == "filters")
     size = np.dtype(tile.dtype).itemsize
@@ -200,6 +270,7 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
         p = record[0]
         start = worker * p.split.elements + -address(data, 0) % LINE_BYTES // size
         second = start + p.split.gradient
+        # Tiles read past what is copied: gradients are zeros there, and garbage may be slow to multiply.
         clear(address(data, start), p.split.elements * size)
         bands, splits = p.split.bands, p.split.splits
         task = take(counters, worker, workers, p.tasks)
@@ -229,6 +300,7 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
                 seen, wanted = address(data, start), address(data, second)
                 starts, ends = piece == first, piece == last - 1
                 multiply(seen, wanted, count, length, held, starts, ends, y, to, begin, end, p)
+                # A task takes long, so an interrupt ends it between two bands.
                 if counters[worker * LINE] >= STOPPED:
                     break
             task = take(counters, worker, workers, p.tasks)
@@ -244,7 +316,12 @@ def kernel(form: str, tile: Tile, orientation: str) -> Kernel:
 
 @functools.cache
 def total(dtype: str) -> Kernel:
-    """Add up the sums over parts of the pixels, in order."""
+    """Add up the sums over parts of the pixels, in order.
+
+    ::
+
+        y[n] = parts[n] + parts[size + n] + parts[2 size + n] + ...     a task: a stretch of n, all parts
+    """
 
     def total(worker, parts, y, record, counters, workers):
         p = record[0]

@@ -25,7 +25,7 @@ from triconv.schedules import cost as model
 from triconv.schedules import numbers, tables, tiling, workspace
 
 TASKS = 8  # parts that the work is cut into at least: with 16, copies took 2x2 ms more of a 3x3 layer's 17
-UNEVEN = 1.15  # the largest split may have so many times the bands of an even one
+UNEVEN = 1.15  # a split may have up to this many times the bands of an average one
 BAND = 384 << 10  # bytes of both images that tiles stream through
 LONG = 8  # lines of the cache from which pixels are laid apart, each copied by itself
 HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every band
