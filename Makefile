@@ -4,14 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test fast lowest fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean
+.PHONY: help demo check test test-all lowest fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo       compare the three methods on a photo and draw the result'
-	@echo 'make test       run every test'
-	@echo 'make fast       run one case of those that take seconds; see CONTRIBUTING.md for other Pythons'
-	@echo 'make lowest     the same with the lowest versions that pyproject.toml allows, in build/lowest'
+	@echo 'make check      test in a minute: a case of each test, every kind of schedule, every refusal'
+	@echo 'make test       test in five minutes: a few cases of each'
+	@echo 'make test-all   run every test'
+	@echo 'make lowest     make check with the lowest versions that pyproject.toml allows, in build/lowest'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
 	@echo 'make mutants    change geometry and plan in some 900 places, and name the changes that no test sees'
@@ -27,14 +28,19 @@ help:
 demo: $(VENV)/installed-plot
 	$(BIN)/triconv compare
 
-test: $(VENV)/installed-test
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser
+PYTEST := PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser
 
-fast: $(VENV)/installed-$(or $(VERSIONS),test)
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --fast
+check: $(VENV)/installed-$(or $(VERSIONS),test)
+	$(PYTEST) --speed check
+
+test: $(VENV)/installed-test
+	$(PYTEST) --speed test
+
+test-all: $(VENV)/installed-test
+	$(PYTEST)
 
 lowest:
-	$(MAKE) fast VENV=build/lowest VERSIONS=lowest
+	$(MAKE) check VENV=build/lowest VERSIONS=lowest
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/browser --fuzz -m long

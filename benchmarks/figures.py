@@ -133,7 +133,7 @@ def held(problem, method):
     form, task = METHODS[method], problem.task
     if form.supports(task):
         return 0, 0
-    schedule = form.schedule(task.plain(), machine())
+    schedule = form.schedule(task.canonical(), machine())
     return form.workspace_bytes(task, schedule, threads_for(task.flops)), form.packed_bytes(task, schedule)
 
 

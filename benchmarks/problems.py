@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 import triconv
-from triconv.problem import problem as task
+from triconv.core import checked
+from triconv.core.keywords import Keywords
 
 DEFAULTS = {"n": 1, "ic": 1, "oc": 1, "kh": 1, "sh": 1, "ph": 0, "dh": 1, "g": 1}
 WORD = re.compile(
@@ -74,8 +75,9 @@ class Problem:
     @property
     def task(self):
         """What the methods are asked about."""
-        keywords = self.keywords | {"padding_mode": "zeros", "layout": "NHWC"}
-        return task("plan", self.x_shape, self.weight_shape, None, np.dtype(self.dtype), **keywords)
+        keywords = Keywords(**self.keywords)
+        shapes = self.x_shape, self.weight_shape, None
+        return checked.convolution("plan", *shapes, np.dtype(self.dtype), keywords)
 
     @property
     def geometry(self):

@@ -1,11 +1,13 @@
-"""Short and long runs: ``ci``, the default, always runs the same examples; ``--fuzz`` looks for new ones.
+"""How much is run: ``--speed check`` a minute's worth, ``test`` a few minutes', ``all``, the default, all.
 
-``--fast`` runs one case of each test that takes seconds.
+Always with the same examples; ``--fuzz`` looks for new ones.
 """
 
 import functools
 import gc
 import os
+import sys
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,7 +21,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
-settings.register_profile("fast", settings.get_profile("ci"), max_examples=10)
+# Cases of a test at most, and examples of a property; a test that is marked cheap runs all its cases.
+SPEEDS = {"check": (1, 10), "test": (4, 25), "all": (sys.maxsize, 100)}
+for speed, (_, examples) in SPEEDS.items():
+    settings.register_profile(speed, settings.get_profile("ci"), max_examples=examples)
 settings.load_profile("ci")
 
 # As in pyproject.toml, in processes that tests start.
@@ -30,25 +35,31 @@ os.environ["PYTHONWARNINGS"] = ",".join(
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", action="store_true", help="run tests that have a long form in it; see -m long")
-    parser.addoption("--fast", action="store_true", help="run the first case of each test, with few examples")
+    parser.addoption("--speed", choices=SPEEDS, default="all", help="how many cases and examples are run")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: has a long form, which --fuzz runs")
-    config.addinivalue_line("markers", "slow: takes long in any case, so that --fast leaves it out")
+    config.addinivalue_line("markers", "cheap: milliseconds a case, so that every case is run at every speed")
+    config.addinivalue_line("markers", "slow: takes long in any case, so that only --speed all runs it")
     if config.getoption("--fuzz"):
         settings.load_profile("fuzz")
-    elif config.getoption("--fast"):
-        settings.load_profile("fast")
+    else:
+        settings.load_profile(config.getoption("--speed"))
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--fast"):
-        quick = [item for item in items if not any(map(item.get_closest_marker, ("slow", "long")))]
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(quick)}
-        chosen = set(map(id, first.values()))
-        config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
-        items[:] = [item for item in items if id(item) in chosen]
+    speed = config.getoption("--speed")
+    most, _ = SPEEDS[speed]
+    taken, chosen, left = Counter(), [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        is_slow = speed != "all" and any(map(item.get_closest_marker, ("slow", "long")))
+        is_enough = taken[test] >= most and not item.get_closest_marker("cheap")
+        (left if is_slow or is_enough else chosen).append(item)
+        taken[test] += 1
+    config.hook.pytest_deselected(items=left)
+    items[:] = chosen
 
 
 @pytest.fixture(scope="session")

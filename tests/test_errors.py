@@ -26,6 +26,8 @@ from triconv import (
 )
 from triconv.runtime import memory
 
+pytestmark = pytest.mark.cheap
+
 x = np.ones((5, 6, 2))
 weight = np.ones((3, 2, 2, 2))
 grad = np.ones((4, 5, 3))

@@ -17,7 +17,7 @@ from triconv.core.keywords import Keywords
 from triconv.methods import METHODS, weight_grad
 from triconv.runtime.machine import machine
 
-pytestmark = pytest.mark.slow  # it compiles most kernels that there are
+pytestmark = pytest.mark.cheap
 
 CHANNELS = (  # in, out, groups
     *((1, 1, 1), (1, 3, 1), (3, 2, 1), (3, 16, 1), (8, 40, 1), (20, 7, 1), (64, 64, 1)),
