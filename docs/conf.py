@@ -38,7 +38,7 @@ nb_execution_mode = "off"  # notebooks are kept executed
 nb_ipywidgets_js = {}  # a widget needs Jupyter, and its scripts would come from elsewhere
 nb_mime_priority_overrides = [("*", "application/vnd.jupyter.widget-view+json", None)]
 
-autodoc_typehints = "none"  # docstrings say more than `Any`
+autodoc_typehints = "none"  # docstrings say more
 autodoc_member_order = "bysource"
 default_role = "py:obj"
 numpydoc_show_class_members = False  # autodoc shows them

@@ -22,7 +22,7 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
 # Cases of a test at most, and examples of a property; a test that is marked cheap runs all its cases.
-SPEEDS = {"check": (1, 10), "test": (4, 25), "all": (sys.maxsize, 100)}
+SPEEDS = {"check": (1, 10), "test": (2, 15), "all": (sys.maxsize, 100)}
 for speed, (_, examples) in SPEEDS.items():
     settings.register_profile(speed, settings.get_profile("ci"), max_examples=examples)
 settings.load_profile("ci")

@@ -61,7 +61,13 @@ def kinds(problem, whole):
         yield name, *kind
     for form in weight_grad.FORMS:
         plan = weight_grad.schedule(made, machine(), form)
-        kind = plan.orientation, plan.flat, plan.splits > 1, plan.chunks > 1, plan.pieces > 1
+        kind = (
+            plan.orientation.name,
+            plan.orientation.wraps,
+            plan.splits > 1,
+            plan.chunks > 1,
+            plan.pieces > 1,
+        )
         yield f"gradient {form}", *kind, *((plan.tile.rows, plan.tile.vectors) if whole else ())
 
 

@@ -196,7 +196,7 @@ def compare(
     %(x, weight, bias)
     methods : sequence of str
         Which to run, in this order.
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     repeat : int
         Timed calls of each method, of which the median counts.
     matrix_limit : int, optional

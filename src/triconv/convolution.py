@@ -41,7 +41,7 @@ def conv2d(
 
     Parameters
     ----------
-    %(x, weight, bias, stride, padding, dilation, groups, padding_mode, layout, method)
+    %(x, weight, bias, keywords, method)
     out : ndarray, optional
         Where the result goes: of exactly its shape and dtype, sharing no memory with an input.
 

@@ -84,6 +84,9 @@ ARGUMENTS = {
         """,
 }
 
+# What all functions that convolve take alike.
+TOGETHER = {"keywords": ("stride", "padding", "dilation", "groups", "padding_mode", "layout")}
+
 
 def described(thing: T) -> T:
     """A function or class whose docstring has the descriptions of the arguments that it names."""
@@ -94,5 +97,6 @@ def described(thing: T) -> T:
 
 def _found(match: re.Match[str]) -> str:
     indent, names = match.groups()
-    text = "\n".join(inspect.cleandoc(ARGUMENTS[name]) for name in names.split(", "))
+    single = [each for name in names.split(", ") for each in TOGETHER.get(name, (name,))]
+    text = "\n".join(inspect.cleandoc(ARGUMENTS[name]) for name in single)
     return "\n".join(indent + line if line else line for line in text.splitlines())

@@ -28,7 +28,7 @@ class Conv2d:
     ----------
     in_channels, out_channels : int
         ``C_in``, ``C_out``.
-    %(kernel_size, stride, padding, dilation, groups, padding_mode, layout, method)
+    %(kernel_size, keywords, method)
     bias : bool, default True
         Whether the layer has biases.
     dtype : dtype, default float32

@@ -40,7 +40,7 @@ def conv_matrix(
 
     Parameters
     ----------
-    %(weight, sample_shape, stride, padding, dilation, groups, padding_mode, layout)
+    %(weight, sample_shape, keywords)
     padded : bool, default False
         Columns over ``vec(X_pad)``; otherwise over ``vec(X)``, with the padding folded in.
     %(order)

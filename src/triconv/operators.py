@@ -38,7 +38,7 @@ class ConvOperator(Operator):
     %(weight)
         Copied, so that later changes do not reach the operator.
     %(sample_shape)
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     %(order)
         Neither order copies a vector.
     method : {"auto", "direct", "im2col", "matrix"}

@@ -197,7 +197,7 @@ def plan(
     Parameters
     ----------
     %(weight, input_shape, bias)
-    %(stride, padding, dilation, groups, padding_mode, layout, method)
+    %(keywords, method)
     dtype : dtype, optional
         What to compute in, and what inputs may be at most; by default that of ``weight`` and ``bias``.
 

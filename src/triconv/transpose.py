@@ -123,7 +123,7 @@ def conv2d_input_grad(
     ----------
     grad : array_like
         ``G``, the gradient with respect to what `conv2d` returns, and of its shape.
-    %(weight, input_shape, stride, padding, dilation, groups, padding_mode, layout)
+    %(weight, input_shape, keywords)
     method : {"auto", "direct", "im2col", "matrix"}
         How it is computed; the answer is the same up to rounding. ``"matrix"`` assembles the transpose of W;
         ``"auto"`` takes the faster of the others.

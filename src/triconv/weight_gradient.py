@@ -40,7 +40,7 @@ def conv2d_weight_grad(
     ----------
     grad : array_like
         ``G``, the gradient with respect to what `conv2d` returns, and of its shape.
-    %(x, kernel_size, stride, padding, dilation, groups, padding_mode, layout)
+    %(x, kernel_size, keywords)
     method : {"auto", "direct", "im2col", "matrix"}
         How it is computed: bands of the input, blocks of patches, or the matrix of the convolution of
         ``x`` with ``grad``, which this is too. ``"auto"`` takes the faster of the first two.

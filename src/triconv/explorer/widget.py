@@ -32,17 +32,30 @@ class RefusedTypeError(traitlets.TraitError, TypeError):
 class Explorer(anywidget.AnyWidget):
     """The widget that `explore` returns.
 
-    Every setting can be read and set: ``size``, ``in_channels``, ``out_channels``, ``kernel_size``,
-    ``stride``, ``padding``, ``dilation``, ``groups``, ``padding_mode``. Sizes are those of the leading part
-    of the arrays. What is not valid is refused, and nothing changes.
+    Every setting can be read and set, here as on the page. What is not valid is refused, and nothing changes.
 
     Attributes
     ----------
+    size, kernel_size : (int, int)
+        Rows and columns of the leading part of the input, and of the filters, that are shown.
+    in_channels, out_channels : int
+        Channels and filters of that part.
+    stride, dilation : (int, int)
+        Rows and columns from patch to patch, and from tap to tap.
+    padding : int, tuple or str
+        As `conv2d` takes it.
+    groups : int
+        Splits channels and filters.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding shows.
     selected : tuple
         ``("output", i, j, m)``, ``("input", r, c, C)`` over the padded input, or ``("row", n)`` or
         ``("column", n)`` of W, which become one of the others.
     seconds : dict
-        Measured time of a call by method, once the page has asked for it.
+        Measured time of a call by method, once the page, or `measure`, has asked for it.
+    panels, matrix, costs, choices, lit : dict or list
+        What the page draws: the arrays, W, what each method takes, the valid values of every control, and the
+        cells that belong to what is selected. Read only.
     """
 
     _esm = STATIC / "explorer.js"

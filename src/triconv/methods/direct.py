@@ -65,7 +65,15 @@ def supports(problem: Problem) -> str:
 
 
 def schedule(problem: Problem, machine: Machine) -> Schedule:
-    """Choose the schedule; a pure function of its arguments."""
+    """Choose the schedule; a pure function of its arguments.
+
+    1. Which way vectors lie, and the tile (`vectors`).
+    2. Rows of output of a band: as many as let its copy of the input stay in the cache; fewer where there
+       would be too few tasks, but enough pixels for some tiles.
+    3. Which pixels of a row are read in place (`in_place`); then bands are as low as a tile.
+    4. Blocks of filters a task (`workspace.chunked`).
+    5. A worker's memory: the band, and what the last tile reads past its end.
+    """
     h, w = problem.axes
     g = problem.geometry
     orientation, tile = vectors(problem, machine)

@@ -61,7 +61,15 @@ def supports(problem: Problem) -> str:
 
 
 def schedule(problem: Problem, machine: Machine) -> Schedule:
-    """Choose the schedule; a pure function of its arguments."""
+    """Choose the schedule; a pure function of its arguments.
+
+    1. Which way vectors lie, and the tile (`tiling.vectors`).
+    2. Patches of a block: as many whole tiles of pixels as let it stay in the cache; fewer where there would
+       be too few tasks.
+    3. Blocks of filters a task (`workspace.chunked`).
+    4. A worker's memory: the block, a patch a row where lanes are filters, an element of all patches a row
+       where they are pixels.
+    """
     h, w = problem.axes
     g = problem.geometry
     orientation, tile = tiling.vectors(problem, machine)

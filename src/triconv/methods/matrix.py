@@ -76,7 +76,14 @@ def schedule(
     padded: bool = False,
     transposed: bool = False,
 ) -> Schedule:
-    """Choose the schedule of W, or of its transpose; a pure function of its arguments."""
+    """Choose the schedule of W, or of its transpose; a pure function of its arguments.
+
+    1. Entries, rows and columns, hence the width of an index.
+    2. Vectors over samples, as many as the batch fills; one alone is multiplied entry by entry.
+    3. Rows of W a tile: where filters lie side by side, rows that follow each other have the same columns,
+       which are read once for all of them.
+    4. Rows a task, of so many entries in all.
+    """
     g = problem.geometry
     h, w = (entries(axis, problem.mode, padded=padded) for axis in problem.axes)
     total = h * w * g.out_channels * g.group_channels

@@ -23,6 +23,7 @@ from triconv.runtime.interrupts import interruptible
 from triconv.runtime.machine import Machine
 from triconv.schedules import cost as model
 from triconv.schedules import numbers, tables, tiling, workspace
+from triconv.schedules.orientations import EACH, EACH_WRAPPED, SEEN, WANTED, Sums
 
 TASKS = 8  # parts that the work is cut into at least: with 16, copies took 2x2 ms more of a 3x3 layer's 17
 UNEVEN = 1.15  # a split may have up to this many times the bands of an average one
@@ -37,15 +38,10 @@ PLACES = 8  # rows of a tile where each channel has a filter
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the work is laid out: the tile, the bands, and the parts that threads share.
-
-    Vectors lie over what filters see (``"channels"``), over the filters (``"filters"``), or over channels
-    that have a filter each (``"each"``), few of which lie in a vector several times (``flat``).
-    """
+    """How the work is laid out: the tile, the bands, and the parts that threads share."""
 
     form: str  # the method whose copies it works on: bands or blocks of patches
-    orientation: str
-    flat: bool
+    orientation: Sums
     tile: Tile
     depth: int  # numbers that a filter sees side by side
     taps: tuple[int, int]  # how often it sees them
@@ -67,13 +63,21 @@ class Schedule:
 
 
 def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
-    """Choose the schedule; a pure function of its arguments."""
+    """Choose the schedule; a pure function of its arguments.
+
+    1. What a filter sees side by side: the channels of a tap; where memory has them so, a row of the patch;
+       in blocks of patches, all of it.
+    2. The tile that makes the sums of that in the fewest cycles, hence the blocks of tiles of the result.
+    3. Rows of a band: as many as let the copies of both images stay in the cache, and give enough tasks.
+    4. The split into tasks, by bands and by blocks (`split`).
+    5. A worker's memory: the copy of the input, that of the gradient, sums that are not finished.
+    """
     g = problem.geometry
     h, w = problem.axes
     dtype, size, line = problem.dtype, problem.dtype.itemsize, LINE_BYTES // problem.dtype.itemsize
     filters = g.out_channels // g.groups
     pixel, of_grad = apart(g.in_channels, dtype), apart(g.out_channels, dtype)
-    taps, depth, flat = (h.kernel, w.kernel), g.group_channels, False
+    taps, depth = (h.kernel, w.kernel), g.group_channels
     if form == im2col.NAME:
         taps, depth = (1, 1), g.patch_size
         pixel = apart(depth * g.groups, dtype)
@@ -81,16 +85,16 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
         taps, depth = (h.kernel, 1), w.kernel * g.group_channels
     own = list(each_tiles(problem, machine)) if form == direct.NAME else []
     if own:
-        orientation, (tile, flat) = "each", own[0]
+        orientation, tile = own[0]
         taps = h.kernel, -(-w.kernel // tile.rows) * tile.rows
-        row_blocks, column_blocks = taps[1] // tile.rows, 1 if flat else -(-g.in_channels // tile.width)
+        row_blocks, column_blocks = taps[1] // tile.rows, -(-g.in_channels // tile.width)
         total = taps[0] * taps[1] * column_blocks * tile.width
         blocks, kept = row_blocks * column_blocks, h.kernel
-        if flat:
+        if orientation.wraps:
             pixel = of_grad = g.in_channels
     else:
         orientation, tile = min(tiles(problem, machine), key=lambda each: cycles(filters, depth, *each))
-        across, down = (filters, depth) if orientation == "filters" else (depth, filters)
+        across, down = (filters, depth) if orientation.over_filters else (depth, filters)
         row_blocks, column_blocks = -(-down // tile.rows), -(-across // tile.width)
         total = g.out_channels * g.patch_size
         blocks, kept = g.groups * row_blocks * column_blocks, taps[0] * taps[1]
@@ -99,7 +103,7 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
         row, lines, step, reach, grad_row = pixel, h.out * w.out, 1, 1, of_grad
     else:
         row, lines, step, reach, grad_row = w.padded * pixel, h.out, h.stride, h.reach, w.out * of_grad
-    if flat:
+    if orientation.wraps:
         # A vector may reach past the end of a row, where the gradient has zeros.
         row, grad_row = row + tile.width, tiling.rounded(grad_row, tile.width)
     rows = (BAND // size - (reach - step) * row) // (step * row + grad_row)
@@ -108,32 +112,38 @@ def schedule(problem: Problem, machine: Machine, form: str) -> Schedule:
     pieces = -(-lines // rows)
     rows = -(-lines // pieces)
     bands = pieces * max(1, problem.batch)
-    # A task repeats the copies of its bands; a split repeats the result. There are enough of them first.
-    moved = bands * rows * (step * row + grad_row)
     least = 1 if bands == 1 else -(-blocks * kept * size // HELD)
-    options = [
-        (s, min(blocks, max(least, -(-TASKS // s))))
-        for s in range(1, min(TASKS, bands) + 1)
-        if -(-bands // s) * s <= UNEVEN * bands or s == min(TASKS, bands)
-    ]
-    splits, chunks = min(
-        options,
-        key=lambda each: (
-            -min(TASKS, each[0] * each[1]),
-            each[1] * moved + (each[0] > 1) * each[0] * 3 * total,
-        ),
-    )
-    chunk = -(-blocks // chunks)
-    chunks = -(-blocks // chunk)
-    grad_start = workspace.pitch(((rows - 1) * step + reach) * row + tile.rows * pixel * flat, dtype)
+    splits, chunk, chunks = split(bands, blocks, least, bands * rows * (step * row + grad_row), total)
+    past = tile.rows * pixel if orientation.wraps else 0
+    grad_start = workspace.pitch(((rows - 1) * step + reach) * row + past, dtype)
     held_start = grad_start + workspace.pitch(rows * grad_row + max(tile.rows, line), dtype)
     held = chunk * kept if bands > splits else 0
     elements = workspace.pitch(held_start + held + max(tile.width, tile.rows * pixel), dtype)
     return Schedule(
-        *(form, orientation, flat, tile, depth, taps, row_blocks, column_blocks, total),
+        *(form, orientation, tile, depth, taps, row_blocks, column_blocks, total),
         *(rows, pieces, splits, chunk, chunks),
         *(row, pixel, grad_row, of_grad, grad_start, held_start, elements),
     )
+
+
+def split(bands: int, blocks: int, least: int, moved: int, total: int) -> tuple[int, int, int]:
+    """Splits of the bands, and blocks of a chunk and how many such: enough tasks, then the least to move.
+
+    Every chunk copies the bands again, ``moved`` elements. Every split has sums of its own, ``total``
+    elements that are cleared, written, and read again where they are added up. There are at least ``least``
+    chunks, so that unfinished sums stay in the cache.
+    """
+    most = min(TASKS, bands)
+    even = [s for s in range(1, most + 1) if -(-bands // s) * s <= UNEVEN * bands or s == most]
+    options = [(s, min(blocks, max(least, -(-TASKS // s)))) for s in even]
+
+    def price(option: tuple[int, int]) -> tuple[int, int]:
+        splits, chunks = option
+        return -min(TASKS, splits * chunks), chunks * moved + (splits > 1) * splits * 3 * total
+
+    splits, chunks = min(options, key=price)
+    chunk = -(-blocks // chunks)
+    return splits, chunk, -(-blocks // chunk)
 
 
 def side_by_side(problem: Problem) -> bool:
@@ -163,18 +173,18 @@ def chosen(problem: Problem, machine: Machine) -> str:
     return choice.cheapest(problem, FORMS, lambda one, form: form_cycles(one, form, machine))
 
 
-def tiles(problem: Problem, machine: Machine) -> Iterator[tuple[str, Tile]]:
+def tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Sums, Tile]]:
     """The tiles that registers hold, each with vectors over what filters see and over filters."""
     lanes, parts = tiling.lanes(problem.dtype, machine), arrays.parts(problem.dtype)
     for across in (1, 2, 3, 4):
         for rows in ROWS:
             if rows * across * parts + across + parts <= machine.registers:
                 tile = Tile(problem.dtype.name, lanes, rows, across, machine.fma)
-                yield "channels", tile
-                yield "filters", tile
+                yield SEEN, tile
+                yield WANTED, tile
 
 
-def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Tile, bool]]:
+def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Sums, Tile]]:
     """The tiles for channels that have a filter each, the widest first, and whether pixels share a vector."""
     g, w = problem.geometry, problem.axes[1]
     if not g.groups == g.in_channels == g.out_channels:
@@ -186,14 +196,14 @@ def each_tiles(problem: Problem, machine: Machine) -> Iterator[tuple[Tile, bool]
             continue
         tile = Tile(problem.dtype.name, lanes, rows, across, machine.fma)
         if g.in_channels >= tile.width or (across == 1 and g.in_channels > lanes // 2):
-            yield tile, False
+            yield EACH, tile
         elif w.stride == 1 and tile.width % g.in_channels == 0:
-            yield tile, True
+            yield EACH_WRAPPED, tile
 
 
-def cycles(filters: int, depth: int, orientation: str, tile: Tile) -> float:
+def cycles(filters: int, depth: int, orientation: Sums, tile: Tile) -> float:
     """Cycles that a pixel takes, by the model of `cost`: a tile's sums wait for each other at least."""
-    down, across = (depth, filters) if orientation == "filters" else (filters, depth)
+    down, across = (depth, filters) if orientation.over_filters else (filters, depth)
     count = -(-down // tile.rows) * -(-across // tile.width)
     products = tile.rows * tile.vectors
     return count * (max(model.step(products, tile.rows + tile.vectors), model.LATENCY) + TIE)
@@ -226,13 +236,13 @@ def runner(problem: Problem, schedule: Schedule) -> Callable[[Any, Any, int], ND
     elif schedule.depth > g.group_channels and g.group_channels == 1:
         channel = taps.column
     wanted_pixel, vectors, more = schedule.grad_pixel, w.out, 0
-    if schedule.flat:
+    if schedule.orientation.wraps:
         pixel = wanted_pixel = schedule.tile.width
         vectors, more = divmod(w.out * g.in_channels, schedule.tile.width)
-    steps = (channel, taps.filter) if schedule.orientation == "filters" else (taps.filter, channel)
-    if schedule.orientation == "each":
+    steps = (channel, taps.filter) if schedule.orientation.over_filters else (taps.filter, channel)
+    if schedule.orientation.by_taps:
         steps = schedule.column_blocks * schedule.tile.width, 1
-    groups = 1 if schedule.orientation == "each" else g.groups
+    groups = 1 if schedule.orientation.by_taps else g.groups
     record = kernels.RECORD(
         image=numbers.image(problem),
         inside=numbers.inside(problem),
@@ -289,7 +299,7 @@ def runner(problem: Problem, schedule: Schedule) -> Callable[[Any, Any, int], ND
     )
     maps = (*tables.maps(problem), np.arange(w.padded) * schedule.pixel_elements)
     grad_tables = lines, pixels, pixels * schedule.grad_pixel
-    kernel = kernels.kernel(schedule.form, schedule.tile, schedule.orientation)
+    kernel = kernels.kernel(schedule.form, schedule.tile, schedule.orientation.name)
     total = kernels.total(dtype.name)
     sums = kernels.TOTAL(splits=schedule.splits, tasks=TASKS)
 
@@ -297,7 +307,7 @@ def runner(problem: Problem, schedule: Schedule) -> Callable[[Any, Any, int], ND
         parts = np.empty(schedule.splits * schedule.size, dtype)
         data = np.empty(workers * schedule.elements + workspace.slack(problem), dtype)
         kernel(workers, x, *maps, grad, *grad_tables, parts, data, record)
-        if schedule.orientation == "each":
+        if schedule.orientation.by_taps:
             return folded(problem, schedule, parts)
         if schedule.splits == 1:
             return parts
@@ -313,7 +323,7 @@ def folded(problem: Problem, schedule: Schedule, parts: NDArray[Any]) -> NDArray
     channels, (height, width) = problem.geometry.in_channels, problem.geometry.kernel_size
     sums = parts.reshape(schedule.splits, schedule.taps[0], schedule.taps[1], -1)[:, :, :width]
     with np.errstate(all="ignore"):
-        if schedule.flat:
+        if schedule.orientation.wraps:
             sums = sums.reshape(schedule.splits, height, width, -1, channels).sum(axis=3)
         total = sums.sum(axis=0)
     return np.ascontiguousarray(total[..., :channels].transpose(2, 0, 1)).reshape(-1)

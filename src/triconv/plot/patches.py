@@ -56,7 +56,7 @@ def patch(
         The output: row, column and filter.
     C : int, optional
         The channel of the input that is shown, by default the first that filter ``m`` sees.
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure's by default.
 

@@ -54,7 +54,7 @@ def matrix(
     padded : bool, default False
         Columns over ``vec(X_pad)``; otherwise over ``vec(X)``, with the padding folded in.
     %(order)
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure's by default.
 
@@ -180,7 +180,7 @@ def matrix_row(
     %(weight, sample_shape)
     i, j, m : int
         The output: row, column and filter.
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     padded : bool, default False
         Show the row over ``X_pad``; otherwise over ``X``, with the padding folded in.
     ax : matplotlib.axes.Axes, optional
@@ -267,7 +267,7 @@ def matrix_column(
     %(weight, sample_shape)
     r, c, C : int
         The pixel: row, column and channel.
-    %(stride, padding, dilation, groups, padding_mode, layout)
+    %(keywords)
     padded : bool, default False
         ``(r, c)`` is a position in ``X_pad``; otherwise in ``X``, with the padding folded in.
     ax : matplotlib.axes.Axes, optional

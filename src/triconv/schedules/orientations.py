@@ -85,3 +85,43 @@ DEPTH = Orientation("depth", "channels", "pixels", "channels")
 #   band      pixel 0   pixel 1   pixel 2   ...      packed weights, [v, u][width]
 #             r g b     r g b     r g b              u0v0:  r g b r g b r g b ...
 FLAT = Orientation("flat", "elements", "lines", "pixels and channels of a row")
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The same of a tile of the weights' gradient: sums over pixels of products of two images' numbers."""
+
+    name: str  # that of the product of `triconv.kernels.weight_grad` that computes it
+    lanes: str  # what lanes lie over: "channels" that filters see, or "filters"
+    rows: str  # what a tile's rows lie over: "filters", "channels" or "taps"
+    wraps: bool = False  # whether a vector holds several pixels
+
+    @property
+    def over_filters(self) -> bool:
+        """Whether lanes are filters."""
+        return self.lanes == "filters"
+
+    @property
+    def by_taps(self) -> bool:
+        """Whether each channel has a filter of its own, so that rows are left for taps."""
+        return self.rows == "taps"
+
+
+# A pixel of the output's gradient is broadcast, filter by filter, and multiplied with the channels of a tap.
+#
+#   gradient, pixel   m0 m1 ..   x   c0 c1 c2 ...   input, the pixel that tap u, v sees
+#   sums              m0:  c0 c1 c2 ...
+#                     m1:  c0 c1 c2 ...
+SEEN = Sums("channels", "channels", "filters")
+
+# The same, each with the other's part; taken where filters fill vectors better.
+WANTED = Sums("filters", "filters", "channels")
+
+# Depthwise: channels of both images are multiplied one by one, the input's at as many taps as there are rows.
+#
+#   gradient, pixel   c0 c1 c2 ...   x   c0 c1 c2 ...   input, the pixel that tap u, 0 sees
+#                                    x   c0 c1 c2 ...                       tap u, 1
+EACH = Sums("each", "channels", "taps")
+
+# Depthwise with so few channels that a vector holds several pixels; their sums are added up at the end.
+EACH_WRAPPED = Sums("each", "channels", "taps", wraps=True)
