@@ -18,7 +18,8 @@ from triconv.kernels.records import COPY, DATA, GROUPS, IMAGE, INSIDE, OUTPUT, P
 from triconv.runtime.machine import machine
 
 BAND = Record(IMAGE, INSIDE, COPY)
-BLOCK = Record(IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PATCHES, DATA)
+# Not the beginning of a kernel's record, which Numba would take for it.
+BLOCK = Record(DATA, IMAGE, INSIDE, OUTPUT, WINDOW, GROUPS, PATCHES)
 WIDE = machine().vector_bits
 FIRST = 3  # the element of a memory where a copy begins, which lies as no vector would
 

@@ -1,8 +1,13 @@
 """What kernels are told: unknown and missing names are refused, and numbers arrive where they belong."""
 
+import importlib
+import itertools
+import pkgutil
+
 import numpy as np
 import pytest
 
+from triconv import kernels
 from triconv.kernels.records import Group, Record
 
 WINDOW = Group("window", ("taps",), ("size", "stride"))
@@ -34,3 +39,14 @@ def test_unknown_and_missing_names_are_refused(change, message):
     with pytest.raises(TypeError) as caught:
         RECORD(**{name: value for name, value in values.items() if value is not None})
     assert str(caught.value) == message
+
+
+def test_no_record_begins_another():
+    """Numba would call what was compiled for the shorter one with the longer, and warn of it."""
+    names = [module.name for module in pkgutil.iter_modules(kernels.__path__)]
+    modules = [vars(importlib.import_module(f"triconv.kernels.{name}")) for name in names]
+    records = {id(each): each for module in modules for each in module.values() if isinstance(each, Record)}
+    assert len(records) > 5
+    for one, other in itertools.permutations(records.values(), 2):
+        fields = list(one.dtype.fields.items())
+        assert list(other.dtype.fields.items())[: len(fields)] != fields

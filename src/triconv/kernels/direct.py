@@ -75,7 +75,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
             # Either a band serves all filters before the next one, or filters all bands.
-            if p.band.stays:
+            if p.band.weight_stays:
                 block, chunk = divmod(task, p.work.chunks)
             else:
                 chunk, block = divmod(task, p.work.batch * p.work.pieces)

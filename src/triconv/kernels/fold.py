@@ -39,7 +39,7 @@ def kernel(dtype: str) -> Kernel:
     def fold(worker, data, row_starts, rows, column_starts, columns, y, record, counters, workers):
         p = record[0]
         height, width, channels = p.places.size[0], p.places.size[1], p.image.channels
-        x_channel, y_channel = p.places.channel, p.image.channel
+        data_channel, y_channel = p.places.channel, p.image.channel
         task = take(counters, worker, workers, p.tasks)
         while task < p.tasks:
             n, r = divmod(task, height)
@@ -51,7 +51,7 @@ def kernel(dtype: str) -> Kernel:
                     for b in range(column_starts[c], column_starts[c + 1]):
                         source = n * p.places.sample + rows[a] + columns[b]
                         for channel in range(channels):
-                            y[to + channel * y_channel] += data[source + channel * x_channel]
+                            y[to + channel * y_channel] += data[source + channel * data_channel]
             task = take(counters, worker, workers, p.tasks)
 
     kind = np.dtype(dtype)

@@ -11,7 +11,7 @@ Their arguments::
 
     data      address   what the first output pixel reads, of group 0
     row       elements  of data, from padded row to padded row
-    depth     elements  of data, from group to group
+    group_step elements of data, from group to group
     offsets   int64s    wrapped alone: where each of the pixels reads, in elements from data
     lines     count     rows of the output
     length    count     pixels of a row
@@ -64,7 +64,7 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, group_step, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         stretches, pixels = (1, lines * length) if wrapped else (lines, length)
         blocks, count, size_of_block = p.packed.blocks, p.groups.filters, p.packed.size
         data_pixel, n_steps, run = p.data.pixel, p.sum.steps, p.sum.run
@@ -75,7 +75,7 @@ def channels(tile: Tile, wrapped: bool = False) -> Any:
             m = group * count + part * width
             filters = min(width, count - part * width)
             for line in range(stretches):
-                begin = group * depth + line * line_step
+                begin = group * group_step + line * line_step
                 for start in range(0, pixels, n_pixels):
                     # The last tile starts early, but not before the first pixel.
                     pixel = max(0, min(start, pixels - n_pixels))
@@ -114,7 +114,7 @@ def columns(tile: Tile) -> Any:
     n_filters, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, group_step, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         blocks, count, size_of_block, n_steps = p.packed.blocks, p.groups.filters, p.packed.size, p.sum.steps
         y_row, y_pixel, y_filter = p.output.step[0], p.output.step[1], p.output.filter
         line_step = p.window.stride[0] * row
@@ -123,7 +123,7 @@ def columns(tile: Tile) -> Any:
             m = group * count + part * n_filters
             filters = min(n_filters, count - part * n_filters)
             for line in range(lines):
-                begin = group * depth + line * line_step
+                begin = group * group_step + line * line_step
                 for column in range(0, length, width):
                     micro(
                         data + (begin + column) * size,
@@ -152,21 +152,21 @@ def rows(tile: Tile, flat: bool = False) -> Any:
     Where it knows the kernel's height, these are ``tile.span`` rows, each read once for all output rows. The
     last tile of rows starts early; elements past the end of a row are not stored.
     """
-    micro, known = rows_tile(tile, flat), tile.kernel > 1
+    micro, is_unrolled = rows_tile(tile, flat), tile.kernel > 1
     n_lines, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, group_step, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         across, step = (length * p.image.channels, 1) if flat else (length, p.output.step[1])
         count, size_of_block, n_steps = p.groups.filters, p.packed.size, p.sum.steps
         y_row, y_filter, line_step = p.output.step[0], p.output.filter, p.window.stride[0] * row
-        pitch, height = (row, 1) if known else (line_step, p.window.size[0])
+        pitch, height = (row, 1) if is_unrolled else (line_step, p.window.size[0])
         tap_line = row * p.window.dilation[0]
         for m in range(first, last):
             group = m // count
             for start in range(0, lines, n_lines):
                 line = max(0, min(start, lines - n_lines))
-                begin = group * depth + line * line_step
+                begin = group * group_step + line * line_step
                 for column in range(0, across, width):
                     micro(
                         data + (begin + column) * size,
@@ -201,16 +201,16 @@ def depth(tile: Tile) -> Any:
     block, whose number says which channels these are. The last tile of a row starts early; channels past the
     last are not stored.
     """
-    micro, known = depth_tile(tile), tile.kernel > 1
+    micro, is_unrolled = depth_tile(tile), tile.kernel > 1
     n_pixels, width, size = tile.rows, tile.width, np.dtype(tile.dtype).itemsize
 
     @inline
-    def multiply(data, row, depth, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
+    def multiply(data, row, group_step, offsets, lines, length, steps, weight, bias, y, at, first, last, p):
         size_of_block, channels = p.packed.size, p.image.channels
         y_row, y_pixel, data_pixel = p.output.step[0], p.output.step[1], p.data.pixel
         line_step, tap_line = p.window.stride[0] * row, row * p.window.dilation[0]
-        height, pitch = p.window.size[0], p.copy.column if known else p.data.pixel
-        across, tap = 1 if known else p.window.size[1], p.copy.column * p.window.dilation[1]
+        height, pitch = p.window.size[0], p.copy.column if is_unrolled else p.data.pixel
+        across, tap = 1 if is_unrolled else p.window.size[1], p.copy.column * p.window.dilation[1]
         for block in range(first, last):
             channel = block * width
             for line in range(lines):

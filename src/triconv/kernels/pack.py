@@ -71,30 +71,30 @@ def band(dtype: str, lanes: int) -> Any:
         Column ``c`` goes as far behind column ``low`` as ``places`` says. In elements, ``sample`` is where
         the image's sample starts in ``x``, ``start`` where the copy starts in ``data``.
         """
-        lines = high - low
+        width = high - low
         left = max(low, inside.first[1])
         right = max(left, min(high, inside.last[1]))
         # Read once: as far as the compiler knows, a store may change the record.
         channels, phases = image.channels, copied.phases
         x_column, x_channel = image.step[1], image.channel
         data_row, data_column, data_channel = copied.row, copied.column, copied.channel
-        last = data_channel == 1
+        side_by_side = data_channel == 1
         for r in range(count):
             row = rows[first + r]
             to = start + r * data_row - places[low]
             if row < 0:
-                if last:
-                    clear(address(data, to + places[low]), lines * data_column * size)
+                if side_by_side:
+                    clear(address(data, to + places[low]), width * data_column * size)
                 else:
                     for c in range(channels):
                         clear(address(data, to + places[low] + c * data_channel), data_row * size)
                 continue
             source = sample + row * image.step[0] + (left - inside.first[1]) * x_column
             if right > left:
-                if last and x_channel == 1 and x_column == channels == data_column:
+                if side_by_side and x_channel == 1 and x_column == channels == data_column:
                     length = (right - left) * channels
                     copy(address(data, to + places[left]), address(x, source), length * size)
-                elif data_column == 1 and not (last and channels > 1):
+                elif data_column == 1 and not (side_by_side and channels > 1):
                     for c in range(channels):
                         for phase in range(min(phases, right - left)):
                             strided(
@@ -103,7 +103,7 @@ def band(dtype: str, lanes: int) -> Any:
                                 (right - left - phase + phases - 1) // phases,
                                 phases * x_column,
                             )
-                elif last and x_channel == 1:
+                elif side_by_side and x_channel == 1:
                     for n in range(right - left):
                         target = address(data, to + places[left] + n * data_column)
                         copy(target, address(x, source + n * x_column), channels * size)
@@ -115,12 +115,12 @@ def band(dtype: str, lanes: int) -> Any:
                             data[target + n * data_column] = x[there + n * x_column]
             source = sample + row * image.step[0]
             for n in range(low, high - (right - left)):
-                line = n if n < left else n + right - left
-                column = columns[line]
-                target = to + places[line]
-                if last and column < 0:
+                at = n if n < left else n + right - left
+                column = columns[at]
+                target = to + places[at]
+                if side_by_side and column < 0:
                     clear(address(data, target), channels * size)
-                elif last and x_channel == 1:
+                elif side_by_side and x_channel == 1:
                     copy(address(data, target), address(x, source + column * x_column), channels * size)
                 else:
                     for c in range(channels):
@@ -158,12 +158,12 @@ def patches(data, start, x, sample, rows, columns, first, count, pixel, row, col
     d_h, d_w = p.window.dilation[0], p.window.dilation[1]
     inside, past = p.inside.first[1], p.inside.last[1]
     # Whether a row of a patch, k_w pixels with their channels, follows itself in both arrays.
-    straight = groups == 1 and channel == 1 and x_channel == 1 and d_w == 1
-    straight = straight and x_column == channels and column == channels
+    is_run = groups == 1 and channel == 1 and x_channel == 1 and d_w == 1
+    is_run = is_run and x_column == channels and column == channels
     i, j = divmod(first, width)
     for t in range(count):
         left = j * s_w
-        whole = straight and left >= inside and left + k_w <= past
+        whole = is_run and left >= inside and left + k_w <= past
         for u in range(k_h):
             r = rows[i * s_h + u * d_h]
             to = start + t * pixel + u * row
@@ -288,14 +288,14 @@ def filters(dtype: str) -> Kernel:
             first = group * of_group + part * width
             count = min(width, of_group - part * width)
             # Filters lie side by side, as those of a transposed convolution do, and a block in one group.
-            straight = w_filter == 1 and of_group == w_filters
+            are_adjacent = w_filter == 1 and of_group == w_filters
             for lane in range(width):
                 start[block * width + lane] = bias[first + lane] if lane < count else 0
             to = block * size_of_block
             for u in range(p.window.size[0]):
                 for v in range(p.window.size[1]):
                     tap = w_start + u * w_row + v * w_column
-                    if straight:
+                    if are_adjacent:
                         tap += first + first // w_filters * w_gap
                         for c in range(deep):
                             copy(address(packed, to), address(weight, tap + c * w_channel), count * size)

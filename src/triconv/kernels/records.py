@@ -103,9 +103,9 @@ PACKED = Group("packed", ("width", "blocks", "size"))
 # channel. In planes, columns lie in as many ``phases`` as the stride has, else in one.
 COPY = Group("copy", ("row", "column", "channel", "phases"))
 # Output ``rows`` of a band; of each, ``edge`` pixels at the left that are copied, and ``middle`` pixels after
-# them that are read in place. Where the weight ``stays`` cached from band to band, a band serves all filters
+# them that are read in place. Where the ``weight_stays`` cached from band to band, a band serves all filters
 # before the next one; otherwise a chunk of filters goes over all bands.
-BAND = Group("band", ("rows", "edge", "middle", "stays"))
+BAND = Group("band", ("rows", "edge", "middle", "weight_stays"))
 # A block of patches: how many (count); pixels of the output that follow each other in memory, before its next
 # row lies elsewhere (line); elements from row to row of the block (row).
 PATCHES = Group("patches", ("count", "line", "row"))

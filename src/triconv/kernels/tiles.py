@@ -26,9 +26,9 @@ Registers hold the accumulators, and one step reads from memory::
         a[2, k]   acc[2, 0]  acc[2, 1]
         numbers, each read once for all vectors
 
-`rows_tile` and `depth_tile` may know the kernel along the axis of their rows; then what they read there is
-loaded once for all the rows that it serves. The sum runs over k in order, one fused multiply-add
-a term where the machine has it, so a result depends on neither tile nor thread.
+`rows_tile` and `depth_tile` may have the kernel along the axis of their rows unrolled; then what they read
+there is loaded once for all the rows that it serves. The sum runs over k in order, one fused multiply-add a
+term where the machine has it, so a result depends on neither tile nor thread.
 
 All arguments of a microkernel are int64. Below, an *address* counts bytes, *elements* are distances in
 elements of the tile's dtype, and a *count* is a number of things. ``rows`` and ``width`` among the arguments
@@ -274,15 +274,15 @@ def rows_tile(tile: Tile, flat: bool) -> Any:
     Or, ``flat``, x ``width`` elements of a row, where each channel has a filter of its own: ``bias[j]`` and
     ``weight[((l * n_taps + t) * kernel + u) * tile.width + j]``, vectors in the place of broadcast numbers.
 
-    ``kernel`` and ``stride`` are the tile's. A tile that knows the kernel's height takes it as
+    ``kernel`` and ``stride`` are the tile's. A tile with the kernel's height unrolled takes it as
     ``kernel``, with a ``height`` of 1; any other has a ``kernel`` and a ``stride`` of 1, and a ``height`` of
     all rows of the kernel.
 
     The microkernel's arguments::
 
         data      address   what the tile's first pixel reads
-        pitch     elements  of data, from place to place: a row, or, the kernel unknown, stride rows
-        height    count     rows of the kernel that the tile does not know of
+        pitch     elements  of data, from place to place: a row; not unrolled, stride rows
+        height    count     rows of the kernel that are not unrolled
         line      elements  of data, from one of these rows to the next
         taps      address   int64 offsets into data, one a tap and channel of a row of the kernel
         n_taps    count     these offsets
@@ -323,14 +323,14 @@ def rows_tile(tile: Tile, flat: bool) -> Any:
             size = integer(tile.kernel * wide)
             with cgutils.for_range(b, height) as loop:
                 here = b.gep(data, [b.mul(loop.index, line)])
-                known = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, size))])
+                of_row = b.gep(weight, [b.mul(loop.index, b.mul(n_taps, size))])
                 for place in range(tile.span):
                     if not tile.served(place):
                         continue
                     with cgutils.for_range(b, n_taps) as step:
                         tap = b.load(b.gep(taps, [step.index]))
                         there = b.gep(b.gep(here, [b.mul(pitch, integer(place))]), [tap])
-                        weights = b.gep(known, [b.mul(step.index, size)])
+                        weights = b.gep(of_row, [b.mul(step.index, size)])
                         vectors = emit.load_vectors(there)
                         for p, tap in tile.served(place):
                             at = b.gep(weights, [integer(tap * wide)])
@@ -357,16 +357,16 @@ def depth_tile(tile: Tile) -> Any:
             data[u * line + v * tap + (p * stride + w) * pitch + m // group * group + c]
             * weight[(((u * across + v) * kernel + w) * group + c) * tile.width + m]
 
-    ``kernel``, ``stride`` and ``group`` are the tile's. A tile that knows the kernel's width takes it as
+    ``kernel``, ``stride`` and ``group`` are the tile's. A tile with the kernel's width unrolled takes it as
     ``kernel``, with an ``across`` of 1; any other has a ``kernel`` and a ``stride`` of 1.
 
     The microkernel's arguments::
 
         data      address   what the tile's first pixel reads, from its first channel on
-        pitch     elements  of data, from place to place: a column, or, the kernel unknown, stride columns
+        pitch     elements  of data, from place to place: a column; not unrolled, stride columns
         height    count     rows of the kernel
         line      elements  of data, from row to row of the kernel
-        across    count     columns of the kernel that the tile does not know of
+        across    count     columns of the kernel that are not unrolled
         tap       elements  of data, from one of these columns to the next
         weight    address   packed [height][across][kernel][group][tile.width]
         bias      address   tile.width biases
@@ -400,8 +400,8 @@ def depth_tile(tile: Tile) -> Any:
                         vector = emit.load_vector(b.gep(here, [integer(q * tile.lanes)]))
                         for channel in range(tile.group):
                             shared = vector if tile.group == 1 else emit.of_group(vector, channel)
-                            for p, known in tile.served(place):
-                                at = (known * tile.group + channel) * tile.width + q * tile.lanes
+                            for p, tap_number in tile.served(place):
+                                at = (tap_number * tile.group + channel) * tile.width + q * tile.lanes
                                 parts = emit.split(emit.load_vector(b.gep(weights, [integer(at)])))
                                 emit.add_product(p, q, parts, shared)
                     here = b.gep(here, [pitch])

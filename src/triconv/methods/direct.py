@@ -270,7 +270,7 @@ def told(problem: Problem, schedule: Schedule) -> tuple[Any, ...]:
             "rows": schedule.rows,
             "edge": schedule.edge,
             "middle": schedule.middle,
-            "stays": packed_bytes(problem, schedule) <= STAY,
+            "weight_stays": packed_bytes(problem, schedule) <= STAY,
         },
         data={"pixel": pixel, "group": g.group_channels * plane},
         sum={"steps": n_steps, "run": run},

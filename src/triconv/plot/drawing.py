@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triconv import arguments
+from triconv.methods import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,16 @@ CATEGORIES = (
     "#8700F0",
     "#803000",
 )
-STYLES = {"direct": ("#0072B2", "o"), "im2col": ("#D55E00", "s"), "matrix": ("#009E73", "^")}
+# A colour and a marker a method, in the order in which they are entered.
+PALETTE = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "v"),
+    ("#E69F00", "P"),
+    ("#56B4E9", "X"),
+)
+STYLES = dict(zip(METHODS, PALETTE, strict=False))
 OTHER_STYLE = ("#666666", "D")
 SIZES = "cividis"
 SIGNS = "PuOr"

@@ -69,7 +69,7 @@ WRAPPED = Orientation("wrapped", "filters", "pixels", "output channels", wraps=T
 COLUMNS = Orientation("columns", "pixels", "filters", "pixels of a row", planes=True)
 
 # One filter a group, as for a grey image: the band of `COLUMNS`, tiles over several rows of the output, which
-# share what they read. Taps in the order of the kernel's columns where the code knows the kernel:
+# share what they read. Taps in the order of the kernel's columns where its height is unrolled:
 #
 #   packed weights     u0v0 u1v0 u2v0  u0v1 u1v1 u2v1  ...
 ROWS = Orientation("rows", "pixels", "lines", "pixels of a row", planes=True)
