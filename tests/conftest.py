@@ -22,7 +22,8 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
 # Cases of a test at most, and examples of a property; a test that is marked cheap runs all its cases.
-SPEEDS = {"check": (1, 10), "test": (2, 15), "all": (sys.maxsize, 100)}
+SPEEDS = {"check": (1, 10), "test": (2, 10), "all": (sys.maxsize, 100)}
+LEFT_OUT = {"check": ("slow", "long", "processes"), "test": ("slow", "long"), "all": ()}
 for speed, (_, examples) in SPEEDS.items():
     settings.register_profile(speed, settings.get_profile("ci"), max_examples=examples)
 settings.load_profile("ci")
@@ -41,6 +42,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: has a long form, which --fuzz runs")
     config.addinivalue_line("markers", "cheap: milliseconds a case, so that every case is run at every speed")
+    config.addinivalue_line(
+        "markers", "processes: starts processes of its own; a check leaves it out"
+    )
     config.addinivalue_line("markers", "slow: takes long in any case, so that only --speed all runs it")
     if config.getoption("--fuzz"):
         settings.load_profile("fuzz")
@@ -54,7 +58,7 @@ def pytest_collection_modifyitems(config, items):
     taken, chosen, left = Counter(), [], []
     for item in items:
         test = item.nodeid.partition("[")[0]
-        is_slow = speed != "all" and any(map(item.get_closest_marker, ("slow", "long")))
+        is_slow = any(map(item.get_closest_marker, LEFT_OUT[speed]))
         is_enough = taken[test] >= most and not item.get_closest_marker("cheap")
         (left if is_slow or is_enough else chosen).append(item)
         taken[test] += 1

@@ -18,6 +18,8 @@ from strategies import FLOATS, Problem
 import triconv
 from triconv.runtime import cache, jit
 
+pytestmark = pytest.mark.processes
+
 # The same kind of kernel with tiles of several shapes: same names and arguments, other code.
 CALLS = [
     ("direct", Problem((4, 15), (3, 3), 6, 32, padding=1)),

@@ -562,6 +562,7 @@ def kept(folder, photo, request):
     return {"TRICONV_CACHE_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": request.param}
 
 
+@pytest.mark.processes
 @posix
 @each_command
 def test_a_pipe_that_no_one_reads_is_left_in_silence(arguments, kept):
@@ -572,6 +573,7 @@ def test_a_pipe_that_no_one_reads_is_left_in_silence(arguments, kept):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
 @each_command
 def test_a_full_disk_is_one_line(arguments, kept):
@@ -583,6 +585,7 @@ def test_a_full_disk_is_one_line(arguments, kept):
         assert done.stderr == f"{name}: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
 @pytest.mark.parametrize("arguments", [("none.jpg",), ("--stride", "0")])
 def test_complaints_that_find_no_room(arguments, kept):
@@ -600,6 +603,7 @@ def test_a_figure_on_a_full_disk_is_one_line(capsys, photo):
     )
 
 
+@pytest.mark.processes
 @posix
 def test_streams_that_are_closed(photo):
     for stream in (1, 2):
@@ -609,6 +613,7 @@ def test_streams_that_are_closed(photo):
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("encoding", ["ascii", "ascii:surrogateescape", "latin-1", "utf-8"])
 def test_names_that_the_output_cannot_spell(photo, encoding):
@@ -629,6 +634,7 @@ def test_names_that_the_output_cannot_spell(photo, encoding):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.processes
 def test_what_python_and_libraries_would_say_is_not_said(photo):
     Path(photo).rename("日本.png")
     before = "import logging; logging.getLogger('tifffile')"
@@ -643,6 +649,7 @@ def test_what_python_and_libraries_would_say_is_not_said(photo):
 RC = "text.usetex: True\nbackend: nonsense\nfont.family: no such font\nsavefig.format: x\nno such key: 1\n"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("backend", ["nonsense", "qtagg", "module://nothing"])
 def test_settings_of_matplotlib_change_nothing(photo, backend):
     Path("matplotlibrc").write_text(RC)
@@ -690,6 +697,7 @@ def test_the_streams_and_warnings_are_left_as_they_were(capsys, photo):
     assert (sys.stdout.errors, logging.root.manager.disable, warnings.filters) == (errors, level, filters)
 
 
+@pytest.mark.processes
 @posix
 def test_a_terminal_sees_a_bar_and_a_file_does_not(photo):
     import pty

@@ -9,6 +9,8 @@ from processes import run
 
 import triconv
 
+pytestmark = pytest.mark.processes
+
 PUBLIC = {
     *("conv2d", "im2col", "pad", "flatten_weight", "conv_matrix", "ConvGeometry"),
     *("conv2d_input_grad", "conv2d_weight_grad", "conv_transpose2d", "col2im"),

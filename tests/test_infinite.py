@@ -86,6 +86,7 @@ def check_all(problem, method, seed, where):
 PLACES = ("x", "weight", "grad")
 
 
+@pytest.mark.slow
 @each_method
 @given(
     problem=problems(same_float, empty_batch=False),

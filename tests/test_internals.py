@@ -6,6 +6,8 @@ from processes import run
 
 from triconv.runtime import internals
 
+pytestmark = pytest.mark.processes
+
 # A Numba that calls a part otherwise: whatever is imported of it is read with another word.
 RENAMED = """
 import importlib.machinery, re
@@ -126,6 +128,7 @@ with triconv.threads(triconv.get_num_threads()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", [False, True])
 def test_kernels_are_compiled_even_where_other_functions_are_not(later):
     """``NUMBA_DISABLE_JIT`` is for one's own functions, and for them it holds."""

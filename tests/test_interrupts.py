@@ -11,6 +11,8 @@ from processes import run
 from triconv import plan
 from triconv.runtime import interrupts
 
+pytestmark = pytest.mark.processes
+
 SETUP = """
 import os, signal, threading, time
 import numpy as np, triconv

@@ -138,6 +138,7 @@ def test_gradients_of_inputs_are_within_the_derived_bound(problem, method):
     check_bound(back, definition, grad, weight, definition(*ones), conjugated=True)
 
 
+@pytest.mark.slow
 @each_method
 @given(problem=problems(same_float, empty_batch=False))
 def test_gradients_of_weights_are_within_the_derived_bound(problem, method):
@@ -489,6 +490,7 @@ except IndexError as error:
 """
 
 
+@pytest.mark.slow
 def test_kernels_without_addresses_pass_with_bounds_checks(tmp_path):
     """Those that write W, whole patch matrices, sums of padding, packed weights; a read too far shows."""
     words = processes.run(CHECKED, NUMBA_BOUNDSCHECK="1", TRICONV_CACHE_DIR=str(tmp_path))

@@ -13,6 +13,8 @@ from strategies import METHODS, SIZES
 
 from triconv import Conv2d, ConvOperator, conv2d, conv2d_input_grad, conv2d_weight_grad, plan
 
+pytestmark = pytest.mark.processes
+
 PROBLEM = replace(SIZES["large"], batch=None, bias_dtype=None)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

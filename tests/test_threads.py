@@ -15,6 +15,8 @@ from strategies import METHODS, SIZES
 from triconv import conv2d, conv_matrix, get_num_threads, plan, set_num_threads, threads
 from triconv.runtime.threads import share
 
+pytestmark = pytest.mark.processes
+
 MOST = numba.config.NUMBA_NUM_THREADS
 several = pytest.mark.skipif(MOST < 2, reason="needs two threads; this machine or its settings allow one")
 

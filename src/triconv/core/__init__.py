@@ -1,1 +1,1 @@
-"""What is computed: sizes, index formulas, and the definition. No Numba, no threads."""
+"""What is computed: sizes, index formulas, the definition, the spectrum. No kernels, no schedules."""

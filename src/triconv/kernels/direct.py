@@ -36,7 +36,8 @@ RECORD = Record(
 def kernel(orientation: str, tile: Tile) -> Kernel:
     """Loops over samples, bands of output rows and chunks of filters, which share a band.
 
-    A task is a band and a chunk. Which of them changes from one task to the next depends on ``band.stays``::
+    A task is a band and a chunk. Which of them changes from one task to the next depends on
+    ``band.weight_stays``::
 
         weights stay cached     task = (n * pieces + piece) * chunks + chunk
         else                    task = chunk * batch * pieces + n * pieces + piece
@@ -55,8 +56,8 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
     3. For each stretch, copy what it reads, unless it is read in place, or the worker's task before had the
        same band and copied all of it; then multiply.
     """
-    product = getattr(multiply, orientation)(tile)
-    band = pack.band(tile.dtype, tile.lanes)
+    product = multiply.PRODUCTS[orientation](tile)
+    fill = pack.band(tile.dtype, tile.lanes)
     size = np.dtype(tile.dtype).itemsize
 
     def direct(
@@ -76,10 +77,10 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         while task < p.tasks:
             # Either a band serves all filters before the next one, or filters all bands.
             if p.band.weight_stays:
-                block, chunk = divmod(task, p.work.chunks)
+                band, chunk = divmod(task, p.work.chunks)
             else:
-                chunk, block = divmod(task, p.work.batch * p.work.pieces)
-            n, piece = divmod(block, p.work.pieces)
+                chunk, band = divmod(task, p.work.batch * p.work.pieces)
+            n, piece = divmod(band, p.work.pieces)
             first = chunk * p.work.chunk
             last = min(first + p.work.chunk, blocks)
             line = piece * p.band.rows
@@ -87,7 +88,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
             at = p.output.start + n * p.output.sample + line * p.output.step[0]
             top = line * p.window.stride[0]
             height = (lines - 1) * p.window.stride[0] + reach
-            # Tiles of rows read all of their rows, also where fewer are asked for.
+            # Where a middle is read in place, tiles may read all rows of a band, also where fewer are left.
             bottom = top + ((p.band.rows if p.band.edge > 0 else lines) - 1) * p.window.stride[0] + reach
             inside = p.band.middle > 0 and top >= p.inside.first[0] and bottom <= p.inside.last[0]
             low = 0
@@ -102,19 +103,21 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
                     place = (top - p.inside.first[0]) * p.image.step[0]
                     place += (left - p.inside.first[1]) * p.image.step[1]
                     begin, row = address(x, n * p.image.sample + place), p.image.step[0]
-                    depth = p.groups.channels * p.image.channel
+                    group_step = p.groups.channels * p.image.channel
                 else:
                     right = (high - 1) * p.window.stride[1] + reach_across
-                    if held != block or p.band.edge > 0:
+                    if held != band or p.band.edge > 0:
                         sample = n * p.image.sample
-                        band(
+                        fill(
                             data, start, x, sample, rows, columns, places, top, height, left, right,
                             p.image, p.inside, p.copy,
                         )  # fmt: skip
-                    held = block
-                    begin, row, depth = address(data, start), p.copy.row, p.data.group
+                    held = band
+                    begin, row, group_step = address(data, start), p.copy.row, p.data.group
                 to, length = at + low * p.output.step[1], high - low
-                product(begin, row, depth, offsets, lines, length, steps, weight, bias, y, to, first, last, p)
+                product(
+                    begin, row, group_step, offsets, lines, length, steps, weight, bias, y, to, first, last, p
+                )  # fmt: skip
                 low = high
             task = take(counters, worker, workers, p.tasks)
 

@@ -44,7 +44,7 @@ def kernel(orientation: str, tile: Tile) -> Kernel:
         x_0   u0v0c0 u0v0c1 ... | slack         u0v0c0   x_0 x_1 x_2 ... | slack
         x_1   u0v0c0 u0v0c1 ... |               u0v0c1   x_0 x_1 x_2 ... |
     """
-    product = getattr(multiply, orientation)(tile)
+    product = multiply.PRODUCTS[orientation](tile)
     size = np.dtype(tile.dtype).itemsize
     by_lines = orientation == "columns"
     patches, patch_lines = pack.patches, pack.patch_lines(tile.dtype, tile.lanes)

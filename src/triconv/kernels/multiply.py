@@ -10,7 +10,7 @@ Every product makes ``lines`` rows of ``length`` output pixels, for blocks of fi
 Their arguments::
 
     data      address   what the first output pixel reads, of group 0
-    row       elements  of data, from padded row to padded row
+    row       elements  of data, from one padded row to the next; in place, of the image
     group_step elements of data, from group to group
     offsets   int64s    wrapped alone: where each of the pixels reads, in elements from data
     lines     count     rows of the output
@@ -232,3 +232,14 @@ def depth(tile: Tile) -> Any:
                     )
 
     return multiply
+
+
+# By the names of `triconv.schedules.orientations`.
+PRODUCTS = {
+    "channels": channels,
+    "wrapped": wrapped,
+    "columns": columns,
+    "rows": rows,
+    "depth": depth,
+    "flat": flat,
+}

@@ -11,7 +11,7 @@ is held twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,8 @@ from triconv.schedules.orientations import CHANNELS, COLUMNS, DEPTH, FLAT, ROWS,
 from triconv.schedules.packing import Packed, Packer
 
 STAY = 1 << 20  # bytes of weights that stay cached from band to band: with 2.4 MB it cost 10 % to rely on it
-LINES = 2  # rows a task where they are read in place; more would copy more at the top and bottom
-IDLE = 1.05  # idle pixels from which tiles go on in the next row
+IN_PLACE_ROWS = 2  # of a band whose middle is read in place; more would copy more at the top and bottom
+IDLE = 1.05  # pixels computed over pixels wanted, from which tiles go on in the next row
 TILES = 4  # tiles of pixels in a task at least
 
 NAME = "direct"
@@ -40,17 +40,17 @@ IS_EXACT = True
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the work is laid out: the tile, rows of output a band, filters a chunk."""
+    """How the work is laid out, for each sample."""
 
     orientation: Orientation
     tile: Tile
-    rows: int
-    pieces: int
-    chunk: int
+    rows: int  # of the output, in a band
+    pieces: int  # bands
+    chunk: int  # blocks of filters of a task
     chunks: int
     edge: int  # pixels at the left that are copied with their border
     middle: int  # pixels that are read in place, where their rows lie inside
-    row_elements: int
+    row_elements: int  # of a band, from row to row; of planes, of one plane
     elements: int  # of workspace that a worker needs
 
     @property
@@ -70,62 +70,66 @@ def schedule(problem: Problem, machine: Machine) -> Schedule:
     1. Which way vectors lie, and the tile (`vectors`).
     2. Rows of output of a band: as many as let its copy of the input stay in the cache; fewer where there
        would be too few tasks, but enough pixels for some tiles.
-    3. Which pixels of a row are read in place (`in_place`); then bands are as low as a tile.
-    4. Blocks of filters a task (`workspace.chunked`).
+    3. Which pixels of a row are read in place (`in_place`); where only the middle is, bands are low.
+    4. Blocks of filters a task (`workspace.chunked`): where few pixels fill no tile, filters are shared out.
     5. A worker's memory: the band, and what the last tile reads past its end.
     """
     h, w = problem.axes
     g = problem.geometry
     orientation, tile = vectors(problem, machine)
-    line = row = w.padded * g.in_channels
+    row = padded_row = w.padded * g.in_channels
     if orientation.planes:
         # Columns of the same phase of the stride lie side by side, one plane a channel.
-        line = w.stride * workspace.pitch(-(-w.padded // w.stride), problem.dtype)
-        row = line * g.in_channels
-    most = max(1, workspace.BAND // (row * h.stride * problem.dtype.itemsize))
+        row = w.stride * workspace.pitch(-(-w.padded // w.stride), problem.dtype)
+        padded_row = row * g.in_channels
+    most = max(1, workspace.BAND // (padded_row * h.stride * problem.dtype.itemsize))
     fair = -(-h.out * max(1, problem.batch) // workspace.TASKS)
-    # Few pixels fill no tile; then the filters are shared out instead.
     least = -(-TILES * tiling.PIXELS // w.out) if orientation.over_filters else 1
     rows = min(most, max(least, fair), h.out)
     edge, middle = in_place(problem, orientation, tile)
     if edge:
-        rows = min(h.out, tile.rows if orientation.by_lines else LINES)
+        rows = min(h.out, tile.rows if orientation.by_lines else IN_PLACE_ROWS)
     elif orientation.by_lines:
         rows = min(tiling.rounded(rows, tile.rows), h.out)
     pieces = -(-h.out // rows)
     groups, width = orientation.blocks(g.groups, tile)
-    tasks = pieces if orientation.over_filters else workspace.TASKS
-    chunk, chunks = workspace.chunked(problem, groups, width, tasks)
+    # Other orientations have few filters, which all go over a band while it is cached: one chunk.
+    enough = pieces if orientation.over_filters else workspace.TASKS
+    chunk, chunks = workspace.chunked(problem, groups, width, enough)
     # A tile may reach past the last row and the last pixel of one, and a vector past the last channel.
-    reach = max(rows, tile.rows if orientation.by_lines else 1)
+    computed = max(rows, tile.rows if orientation.by_lines else 1)
     pixels = (tile.rows - 1) * w.stride + w.reach if orientation is DEPTH else 0
     past = tile.width + pixels * g.in_channels
-    elements = workspace.pitch(((reach - 1) * h.stride + h.reach) * row + past, problem.dtype)
-    if middle == w.out:
-        elements = 0
-    return Schedule(orientation, tile, rows, pieces, chunk, chunks, edge, middle, line, elements)
+    elements = ((computed - 1) * h.stride + h.reach) * padded_row + past
+    elements = 0 if middle == w.out else workspace.pitch(elements, problem.dtype)
+    return Schedule(orientation, tile, rows, pieces, chunk, chunks, edge, middle, row, elements)
 
 
 def in_place(problem: Problem, orientation: Orientation, tile: Tile) -> tuple[int, int]:
     """Pixels of a row that are copied at its left, and pixels after them that are read in place.
 
-    The rest of the row is copied, and so are rows that reach into the padding. Nothing is read in place
-    where copies are small beside the work, nor where vectors could not lie as the pixels do.
+    ::
+
+        |<- edge ->|<------- middle ------->|<- the rest ->|
+          copied     read where it lies       copied
+
+    The edge is one tile, the middle whole tiles, so that none reads past the end of a row. Rows that reach
+    into the padding are copied whole. What is read in place must lie as the offsets of `reads` say: these
+    hold no rows of the image, unless there is no padding, so that a band's rows would be as long.
     """
     g = problem.geometry
     h, w = problem.axes
-    alike = problem.layout == "NHWC" and g.pads == ((0, 0), (0, 0)) and w.out >= tile.rows
-    if alike and (orientation.over_filters or (orientation is DEPTH and g.in_channels % tile.width == 0)):
+    unpadded = problem.layout == "NHWC" and g.pads == ((0, 0), (0, 0)) and w.out >= tile.rows
+    if unpadded and (orientation.over_filters or (orientation is DEPTH and g.in_channels % tile.width == 0)):
         return 0, w.out
     if orientation.over_filters or orientation is COLUMNS:
-        return 0, 0
+        return 0, 0  # offsets hold rows; and copies are small beside the work
     if orientation is ROWS and (
         w.stride > 1 or g.group_channels > 1 or (problem.layout == "NHWC" and g.in_channels > 1)
     ):
-        return 0, 0
+        return 0, 0  # pixels of a channel do not lie side by side, or offsets hold channels
     if orientation.by_lines and h.out < tile.rows:
         return 0, 0  # the tile would read rows that are not there
-    # Whole tiles, so that none reads past the end of a row.
     edge = {ROWS: tile.width, FLAT: tile.width // g.in_channels, DEPTH: tile.rows}[orientation]
     middle = (w.out - 2 * edge) // edge * edge
     # Where lanes are channels, the last vector goes on into the next pixels.
@@ -159,14 +163,12 @@ def vectors(problem: Problem, machine: Machine) -> tuple[Orientation, Tile]:
     return orientation, tile
 
 
-def run_of(problem: Problem) -> int:
-    """Steps of the reduction that lie side by side in a channels-last image."""
-    g, w = problem.geometry, problem.axes[1]
-    return g.group_channels * (w.kernel if g.groups == 1 and w.dilation == 1 else 1)
-
-
 def cost(problem: Problem, schedule: Schedule) -> Cost:
-    """Predict operations, bytes beyond input and output, and cycles of one thread."""
+    """Predict operations, bytes beyond input and output, and cycles of one thread.
+
+    Bytes are those of a worker's memory once a task, which is at most what tasks copy: a band may serve
+    several chunks, and of one whose middle is read in place the edges alone are copied.
+    """
     h, w = problem.axes
     g, tile = problem.geometry, schedule.tile
     groups, width = schedule.orientation.blocks(g.groups, tile)
@@ -225,55 +227,77 @@ def packer(problem: Problem, schedule: Schedule) -> Packer:
     return turn
 
 
+class Reads(NamedTuple):
+    """Where tiles find in a band what they multiply, in elements."""
+
+    column: int  # from column to column of a phase
+    channel: int  # from channel to channel
+    phases: int  # that the columns of a row lie in
+    pixel: int  # from pixel to pixel of the output
+    places: NDArray[np.int64]  # of the columns of a row
+    run: int  # elements side by side that belong to one step
+    steps: NDArray[np.int64]  # where steps of the sum read, as the product takes them
+
+
+def reads(problem: Problem, schedule: Schedule) -> Reads:
+    """Where tiles read, by the way that vectors lie.
+
+    =================== ====================================================================
+    orientation         a step is
+    =================== ====================================================================
+    channels, wrapped   a run: where it starts in the band, and in a block of packed weights
+    columns             a tap of a channel, in the order u, v, c
+    rows                a tap of a row of the kernel, of a channel: v, c
+    flat                a tap of a row of the kernel: v
+    depth               none: the product counts rows and columns of the kernel by itself
+    =================== ====================================================================
+    """
+    h, w = problem.axes
+    g, row, orientation = problem.geometry, schedule.row_elements, schedule.orientation
+    u, v, c = np.ogrid[: h.kernel, : w.kernel, : g.group_channels]
+    columns = np.arange(w.padded)
+    if orientation.planes:
+        phase = row // w.stride
+        plane = ((schedule.rows - 1) * h.stride + h.reach) * row
+        across = v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
+        steps = across[0] if orientation is ROWS else u * h.dilation * row + across
+        return Reads(1, plane, w.stride, 1, columns % w.stride * phase + columns // w.stride, 1, steps)
+    channels = g.in_channels
+    # A row of the kernel lies side by side in a channels-last band where nothing lies between its taps.
+    run = g.group_channels * (w.kernel if g.groups == 1 and w.dilation == 1 else 1)
+    steps = (u * h.dilation * row + v * w.dilation * channels)[..., 0]
+    if orientation.over_filters:
+        of_weight = (u * w.kernel + v)[..., 0] * g.group_channels * orientation.blocks(1, schedule.tile)[1]
+        steps = np.stack([steps, of_weight], axis=-1)
+        steps = steps[:, :1] if run > g.group_channels else steps
+    elif orientation is FLAT:
+        steps = steps[:1]
+    return Reads(channels, 1, 1, w.stride * channels, columns * channels, run, steps)
+
+
 def told(problem: Problem, schedule: Schedule) -> tuple[Any, ...]:
     """The index tables and the record that the kernel reads."""
     h, w = problem.axes
-    g = problem.geometry
-    groups, width = schedule.orientation.blocks(g.groups, schedule.tile)
+    g, row = problem.geometry, schedule.row_elements
     rows, columns = tables.maps(problem)
-    u, v, c = np.ogrid[: h.kernel, : w.kernel, : g.group_channels]
-    row, c_in = schedule.row_elements, g.in_channels
-    offsets = np.zeros(1, np.int64)
-    places = np.arange(w.padded)
-    if schedule.orientation.planes:
-        phase = row // w.stride
-        places = places % w.stride * phase + places // w.stride
-        column, pixel, phases, plane, run = (
-            1,
-            1,
-            w.stride,
-            ((schedule.rows - 1) * h.stride + h.reach) * row,
-            1,
-        )
-        taps = v * w.dilation % w.stride * phase + v * w.dilation // w.stride + c * plane
-        steps = taps[0] if schedule.orientation is ROWS else u * h.dilation * row + taps
-        n_steps = steps.size
-    else:
-        places = places * c_in
-        column, pixel, phases, plane, run = c_in, w.stride * c_in, 1, 1, run_of(problem)
-        steps = (u * h.dilation * row + v * w.dilation * c_in)[..., 0]
-        steps = steps[:1] if schedule.orientation is FLAT else steps
-        n_steps = steps.size
-    if schedule.orientation.over_filters:
-        taps = (u * w.kernel + v)[..., 0] * g.group_channels * width
-        if run > g.group_channels:
-            steps, taps, n_steps = steps[:, :1], taps[:, :1], h.kernel
-        steps = np.stack([steps, taps], axis=-1)
+    found = reads(problem, schedule)
+    offsets = np.zeros(1, np.int64)  # of the pixels of a band, where tiles go on from row to row
     if schedule.orientation.wraps:
-        line, place = np.ogrid[: schedule.rows, : w.out]
-        offsets = (line * h.stride * row + place * pixel).ravel()
+        line, pixel = np.ogrid[: schedule.rows, : w.out]
+        offsets = (line * h.stride * row + pixel * found.pixel).ravel()
         offsets = np.pad(offsets, (0, max(0, schedule.tile.rows - offsets.size)), "edge")
+    per_step = 2 if schedule.orientation.over_filters else 1
     record = kernels.RECORD(
-        **numbers.multiplied(problem, groups, width),
-        copy={"row": row, "column": column, "channel": plane, "phases": phases},
+        **numbers.multiplied(problem, *schedule.orientation.blocks(g.groups, schedule.tile)),
+        copy={"row": row, "column": found.column, "channel": found.channel, "phases": found.phases},
         band={
             "rows": schedule.rows,
             "edge": schedule.edge,
             "middle": schedule.middle,
             "weight_stays": packed_bytes(problem, schedule) <= STAY,
         },
-        data={"pixel": pixel, "group": g.group_channels * plane},
-        sum={"steps": n_steps, "run": run},
+        data={"pixel": found.pixel, "group": g.group_channels * found.channel},
+        sum={"steps": found.steps.size // per_step, "run": found.run},
         work={
             "batch": problem.batch,
             "pieces": schedule.pieces,
@@ -284,7 +308,7 @@ def told(problem: Problem, schedule: Schedule) -> tuple[Any, ...]:
         },
         tasks=problem.batch * schedule.tasks,
     )
-    return rows, columns, places, tables.flat(offsets), tables.flat(steps), record
+    return rows, columns, found.places, tables.flat(offsets), tables.flat(found.steps), record
 
 
 def runner(problem: Problem, schedule: Schedule) -> Runner:

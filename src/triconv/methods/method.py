@@ -1,4 +1,4 @@
-"""What every way to compute a convolution answers, in the order in which it is asked."""
+"""What every way to compute a convolution answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Runner = Callable[[Packed, Any, Any, int], None]
 class Method(Protocol):
     """A module, or an object, that computes convolutions in one way.
 
-    A schedule is of its own kind, and comes back to it in everything that it is asked after that.
+    A schedule is of its own kind, and comes back to it in everything that it is asked after that. Problems
+    that it lays out and runs are canonical; what it counts may be asked of any.
     """
 
     @property

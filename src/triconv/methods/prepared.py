@@ -107,7 +107,7 @@ class Prepared:
 
 @functools.lru_cache(maxsize=1024)
 def prepare(problem: Problem, method: str, machine: Machine) -> Prepared:
-    """Choose the method where it is ``"auto"``, and build what its kernels index by."""
+    """Choose the method where it is ``"auto"``, and prepare it."""
     if method == "auto":
         method = choice.fastest(problem, machine)
     return Prepared(problem, method, METHODS[method].schedule(problem.canonical(), machine))

@@ -13,7 +13,7 @@ from triconv.kernels.simd import Tile
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Everything that schedules ask of the way that vectors lie."""
+    """What a tile, packed weights and a band have from the way that vectors lie."""
 
     name: str  # that of the product of `triconv.kernels.multiply` that computes it
     lanes: str  # what lanes lie over: "filters", "pixels", "channels", or "elements" (pixels and channels)
@@ -74,7 +74,7 @@ COLUMNS = Orientation("columns", "pixels", "filters", "pixels of a row", planes=
 #   packed weights     u0v0 u1v0 u2v0  u0v1 u1v1 u2v1  ...
 ROWS = Orientation("rows", "pixels", "lines", "pixels of a row", planes=True)
 
-# Depthwise: lanes are channels, each with its own filter, so nothing is broadcast.
+# Depthwise, or small groups of as many filters as channels: lanes are channels, so nothing is broadcast.
 #
 #   band      pixel 0          pixel 1          ...  packed weights, [block][u, v][width]
 #             c0 c1 c2 ... c15 c0 c1 c2 ... c15      u0v0:  c0 c1 c2 ... c15

@@ -28,7 +28,7 @@ from triconv.runtime.machine import Machine
 from triconv.schedules import cost
 from triconv.schedules.orientations import CHANNELS, COLUMNS, Orientation
 
-PIXELS = 14  # pixels in a tile at most: more pointers to pixels than this do not stay in registers
+PIXELS = 14  # pixels in a tile at most: of wrapped tiles, where each has a pointer, more leave the registers
 ROWS = 8  # rows of a tile at most, where rows share what they read: 5x5 took 0.68 ms with 6, 0.93 with 2
 FILTERS = (1, 2, 4, 8)  # filters in a tile of columns: a bank of 8 took 1.1 ms by fours, 0.5 by eights
 # Which kernels are unrolled into a tile's code: each one is one more function to compile.
@@ -67,7 +67,7 @@ def vectors(problem: Problem, machine: Machine) -> tuple[Orientation, Tile]:
 
 
 def row_cycles(problem: Problem, orientation: Orientation, tile: Tile) -> float:
-    """Cycles that the tiles of a row of pixels take, by the model of `cost`.
+    """Cycles that the tiles of a row of pixels take, by the model of `cost`; lanes over filters wrapped.
 
     Vectors of weights lie along the lines of the cache, each read at once. Vectors of pixels mostly lie
     across two.

@@ -24,7 +24,7 @@ from triconv.schedules.tiling import rounded
 BAND = 256 << 10  # bytes of input that a task works on: from 128 to 512 KiB times differ by 5 % at most
 PAGE = 4096  # bytes
 SERIAL = 600_000  # operations of a call that stays in its thread: two are faster from 0.5 to 1.5 million
-TASKS = 8  # parts that the work is cut into at least, so that threads finish together
+TASKS = 8  # parts that the work is cut into where it can be, so that a few threads finish together
 
 
 def pitch(length: int, dtype: np.dtype[Any]) -> int:
