@@ -1,7 +1,7 @@
 # Each target works alone on a fresh clone: it makes .venv and installs the extra that it needs, once.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo check test test-all lowest fuzz coverage mutants browser lint bench notebooks run-notebooks docs clean

@@ -24,6 +24,7 @@ mpl.use("agg")
 
 @pytest.fixture(autouse=True)
 def _no_figure_stays_open():
+    plt.close("all")  # those of other tests
     yield
     plt.close("all")
 

@@ -152,7 +152,9 @@ def recall(kept: Any, checked: tuple[Any, ...], keywords: tuple[Any, ...], *give
 def is_plain(value: Any) -> bool:
     """Whether a value is an int, a word, or a tuple of such."""
     kind = type(value)
-    return kind in PLAIN or (kind is tuple and all(map(is_plain, value)))
+    if kind is not tuple:
+        return kind in PLAIN
+    return PLAIN.issuperset(map(type, value)) or all(map(is_plain, value))
 
 
 def signature(bias: Any) -> tuple[tuple[int, ...] | None, Any]:

@@ -16,7 +16,7 @@ from triconv.described import described
 from triconv.methods import choice
 from triconv.runtime import memory
 from triconv.transpose import conv2d_input_grad
-from triconv.types import Layout, Padding, PaddingMode, Size
+from triconv.types import Layout, Padding, PaddingMode, Seed, Size
 from triconv.weight_gradient import conv2d_weight_grad
 
 
@@ -111,7 +111,7 @@ class Conv2d:
         dtype: DTypeLike = np.float32,
         layout: Layout = "NHWC",
         method: str = "auto",
-        rng: Any = None,
+        rng: Seed = None,
     ) -> None:
         where = "Conv2d"
         channels = arguments.integer(where, "in_channels", in_channels, 1)

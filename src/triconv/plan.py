@@ -54,7 +54,9 @@ class ConvPlan:
     np.float32(8.0)
     """
 
-    def __init__(self, prepared: Prepared, weight: NDArray[Any], bias: Any, asked: str) -> None:
+    def __init__(
+        self, prepared: Prepared, weight: NDArray[Any], bias: NDArray[Any] | complex | None, asked: str
+    ) -> None:
         self._prepared = prepared
         self._packed = prepared.pack("plan", weight, bias)
         self._given = weight, bias

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from numpy.typing import ArrayLike
 
-from triconv.types import Layout
+from triconv.types import GeometryKeywords, Layout
 
 if TYPE_CHECKING:
     from triconv.explorer.widget import Explorer
 
-KEYWORDS = ("stride", "padding", "dilation", "groups", "padding_mode")
+KEYWORDS = tuple(GeometryKeywords.__annotations__)
 
 
 def explore(
@@ -20,7 +20,7 @@ def explore(
     bias: ArrayLike | None = None,
     *,
     layout: Layout = "NHWC",
-    **keywords: Any,
+    **keywords: Unpack[GeometryKeywords],
 ) -> Explorer:
     """Show a convolution in its three forms, number by number, to be touched and changed.
 
@@ -71,7 +71,7 @@ def explore(
     except ModuleNotFoundError as error:
         raise ImportError(f"explore needs {error.name}: pip install 'triconv[notebook]'") from None
     arrays = scene.prepared(x, weight, bias, layout, keywords.get("groups", 1))
-    settings = widget.whole(arrays, keywords)
+    settings = widget.whole(arrays, dict(keywords))
     if x is None and weight is None:
         channels = 1 if settings.groups == 1 else settings.in_channels
         filters = max(2, settings.groups)

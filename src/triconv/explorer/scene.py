@@ -303,7 +303,7 @@ def limited(name: str, shape: Shape) -> None:
         raise ValueError(f"explore: {name} expects at most shape {most}, got {shape}; show a part of it")
 
 
-def prepared(x: Any, weight: Any, bias: Any, layout: str, groups: int) -> Arrays:
+def prepared(x: Any, weight: Any, bias: Any, layout: str, groups: Any) -> Arrays:
     """The arrays as the explorer keeps them: channels last, in double precision, with a bias."""
     where = "explore"
     layout = arguments.choice(where, "layout", layout, arguments.LAYOUTS)

@@ -209,22 +209,27 @@ def packer(problem: Problem, schedule: Schedule) -> Packer:
     unrolled = schedule.tile.kernel > 1
     if not (schedule.orientation is FLAT or (schedule.orientation is ROWS and unrolled)):
         return pack
-    g, width = problem.geometry, schedule.tile.width
-    wide = 1 if schedule.orientation is ROWS else g.in_channels
-    blocks = g.groups if schedule.orientation is ROWS else 1
-    axis = problem.axes[0]
+    g, k_h, width = problem.geometry, problem.geometry.kernel_size[0], schedule.tile.width
+    if schedule.orientation is ROWS:
+        shape = g.groups, k_h, g.patch_size // k_h
 
-    def turn(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+        def turn(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
+            packed, start, _ = pack(weight, bias)
+            return Packed(packed.reshape(shape).swapaxes(1, 2).ravel(), start)
+
+        return turn
+
+    def repeat(weight: NDArray[Any], bias: NDArray[Any]) -> Packed:
         packed, start, _ = pack(weight, bias)
-        packed = packed.reshape(blocks, axis.kernel, -1, packed.size // (blocks * g.patch_size))
-        packed = (packed.swapaxes(1, 2) if unrolled else packed)[..., :wide]
-        if schedule.orientation is FLAT:
-            packed, start = np.tile(packed, width // wide), np.tile(start[:wide], width // wide)
-        turned = arrays.aligned(packed.size, problem.dtype)
-        turned.reshape(packed.shape)[...] = packed
-        return Packed(turned, start)
+        packed = packed.reshape(k_h, -1, width)
+        packed = (packed.swapaxes(0, 1) if unrolled else packed)[..., : g.in_channels]
+        times = width // g.in_channels
+        repeated = np.tile(packed, times).ravel()
+        held = arrays.aligned(repeated.size, problem.dtype)
+        held[:] = repeated
+        return Packed(held, np.tile(start[: g.in_channels], times))
 
-    return turn
+    return repeat
 
 
 class Reads(NamedTuple):

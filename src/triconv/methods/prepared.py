@@ -29,6 +29,7 @@ class Prepared:
         self.name = name
         self.schedule = schedule
         self.method = METHODS[name]
+        self._needs_matrix = self.method.NEEDS_MATRIX
         self.flops = problem.flops
         self.cycles = self.method.cost(problem, schedule).cycles
         self._held_bytes = self.method.packed_bytes(problem, schedule)
@@ -47,14 +48,14 @@ class Prepared:
 
     def pack(self, where: str, weight: NDArray[Any], bias: Any) -> Packed:
         """Weights and bias in the method's order."""
-        if self.method.NEEDS_MATRIX or self._held_bytes > memory.SMALL // 2:
+        if self._needs_matrix or self._held_bytes > memory.SMALL // 2:
             self.require_packed(where)
         start = self._no_bias
         if bias is not None:
             start = np.empty_like(start)
             start[:] = arguments.cast(np.asarray(bias), start.dtype)
         packed = self._pack(weight, start)
-        if self.method.NEEDS_MATRIX:
+        if self._needs_matrix:
             given = arguments.cast(weight, self.problem.dtype)  # in which a weight may have become infinite
             if definition.w_may_differ(self.problem, given):
                 definition.require(where, self.problem)
