@@ -86,10 +86,7 @@ def conv2d_weight_grad(
     gradient.require(where, y, image)
     y = arrays.contiguous(where, "grad", y, problem.dtype)
     image = arrays.contiguous(where, "x", image, problem.dtype)
-    if y.dtype.kind != "c":
-        return arguments.cast(gradient.run(where, y, image), problem.result)
-    # The sum of G conj(x) is the conjugate of the sum of conj(G) x.
-    return arguments.cast(gradient.run(where, y.conj(), image).conj(), problem.result)
+    return arguments.cast(gradient.run(where, y, image), problem.result)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -361,10 +361,16 @@ class WeightGradient:
         memory.require(where, size, f"the result of shape {p.weight_shape}")
 
     def run(self, where: str, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-        """Sum contiguous ``x`` times ``grad``, both of the problem's dtype; neither is conjugated."""
+        """Sum contiguous ``grad`` times the conjugate of ``x``, both of the problem's dtype."""
         p = self.problem
         if not p.batch:
             return np.zeros(p.weight_shape, p.dtype)
+        if p.dtype.kind == "c":  # which is the conjugate of the sum of conj(grad) x
+            return self._sum(where, grad.conj(), x).conj()
+        return self._sum(where, grad, x)
+
+    def _sum(self, where: str, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+        p = self.problem
         if self._matrix is not None:
             return self._by_matrix(where, self._matrix(), grad, x)
         workers = workspace.threads_for(p.flops)
