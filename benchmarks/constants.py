@@ -26,6 +26,7 @@ from triconv.schedules.tiling import lanes
 
 RUNS = 15
 SECONDS = 0.02  # of a run, about
+TAPS = 27  # of a 3x3 kernel on 3 channels
 FLOAT = np.dtype(np.float32)
 
 
@@ -143,18 +144,20 @@ def measured():
     """A row a constant: its name, what the model has, what it is here, and of which problem."""
     few, many = tile_cycles(1, 1, 0), tile_cycles(6, 4, 0)
     store = (many - few) / (6 * 4 - 1)
+    around = tile_cycles(6, 4, TAPS) - TAPS * per_step(6, 4)
     apart = tile_cycles(6, 4, 0, spread=16)
     width = lanes(FLOAT, machine())
     yield "MULTIPLIED", cost.MULTIPLIED, 24 / per_step(6, 4), "a tile of 6 x 4 vectors, a step"
     yield "READ", cost.READ, 17 / per_step(1, 8, shift=1), "a tile of 1 x 8 vectors across lines, a step"
     yield "LATENCY", cost.LATENCY, per_step(1, 1), "a tile of one vector, a step"
     yield "STORE", cost.STORE, store, "a vector: a tile of 6 x 4 without steps, less one of 1 x 1"
-    yield "START", cost.START, few - store, "a tile of 1 x 1 without steps"
+    both = f"{cost.START} + 24 * {cost.STORE}"
+    yield "START", both, around, f"with its stores: a tile of 6 x 4 of {TAPS} steps, less these"
     yield "SCATTER", cost.SCATTER, (apart - few + store) / (24 * width), "a tile of 6 x 4, results apart"
     yield "BAND_BYTE", cost.BAND_BYTE, band_byte((56, 56, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
     yield "", "", band_byte((224, 224, 3), (2, 3, 3, 3), stride=2, padding=1), "3x3, planes of stride 2"
-    yield "PATCH_ELEMENT", cost.PATCH_ELEMENT, patch_element((56, 56, 3), (1, 1, 1, 3)), "1x1, 3 channels"
-    yield "", "", patch_element((56, 56, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
+    yield "PATCH_ELEMENT", cost.PATCH_ELEMENT, patch_element((512, 512, 3), (1, 1, 1, 3)), "1x1, 3 channels"
+    yield "", "", patch_element((112, 112, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
     (single, assembly), (double, _) = matrix_entry("float32"), matrix_entry("float64")
     a_byte = (double - single) / 4
     yield "MATRIX_BYTE", cost.MATRIX_BYTE, a_byte, "float64 less float32, 3x3, 8 channels"

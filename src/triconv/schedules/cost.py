@@ -12,8 +12,8 @@ Inside a tile the same core also reads. Of one step of the sum it does ``MULTIPL
 
     cycles of a tile = steps * max(products / MULTIPLIED, reads / READ)  +  START  +  STORE or SCATTER
 
-Predictions compare ways to do one problem; they are not seconds. Every constant stands with its measurement
-in `docs/design/cost.md`, which `benchmarks/constants.py` repeats.
+Predictions compare ways to do one problem; they are not seconds. `docs/design/cost.md` has what each constant
+is where it is measured by itself, by `benchmarks/constants.py`.
 """
 
 from __future__ import annotations
