@@ -42,9 +42,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: has a long form, which --fuzz runs")
     config.addinivalue_line("markers", "cheap: milliseconds a case, so that every case is run at every speed")
-    config.addinivalue_line(
-        "markers", "processes: starts processes of its own; a check leaves it out"
-    )
+    config.addinivalue_line("markers", "processes: starts processes of its own; a check leaves it out")
     config.addinivalue_line("markers", "slow: takes long in any case, so that only --speed all runs it")
     if config.getoption("--fuzz"):
         settings.load_profile("fuzz")

@@ -24,6 +24,9 @@ def public_objects():
 
 
 OBJECTS = dict(public_objects())
+HELPED = OBJECTS | {f"plot.{name}": getattr(triconv.plot, name) for name in triconv.plot.__all__}
+del HELPED["plot"]
+MADE = {"ConvPlan": (), "Comparison": ()}  # by functions, not by their constructors
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +76,15 @@ def test_page_python_runs(name):
 def test_reference_has_every_public_name(name):
     reference = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     assert re.search(rf"^\.\. auto\w+:: (triconv\.)?{name}$", reference, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", HELPED)
+def test_help_needs_no_other_page(name):
+    """Every argument is described where it is taken, by a text that is there."""
+    text = inspect.getdoc(HELPED[name])
+    assert "%(" not in text
+    assert not re.search(r"\bAs (in |for )?`", text)
+    for argument in MADE.get(name, inspect.signature(HELPED[name]).parameters):
+        if argument != "self":
+            named = rf"^(\*\*)?([\w, ]+, )?{argument}(, [\w, ]+)?( :|$)"
+            assert re.search(named, text, re.MULTILINE), argument

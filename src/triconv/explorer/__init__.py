@@ -33,13 +33,15 @@ def explore(
         One sample: ``(H, W, C_in)``, in NCHW ``(C_in, H, W)``, or ``(H, W)``; at most 24 x 24 of 8 channels.
         Small integers by default.
     weight : array_like, optional
-        As in `conv2d`, at most 8 filters of 9 x 9.
+        ``(C_out, k_h, k_w, C_in / groups)``, in NCHW ``(C_out, C_in / groups, k_h, k_w)``, or ``(k_h, k_w)``;
+        at most 8 filters of 9 x 9. Small integers by default.
     bias : array_like, optional
         ``(C_out,)``; zeros by default.
     layout : {"NHWC", "NCHW"}
         Of ``x`` and ``weight``.
     **keywords
-        ``stride``, ``padding``, ``dilation``, ``groups`` and ``padding_mode``, as in `conv2d`.
+        ``stride``, ``padding``, ``dilation``, ``groups`` and ``padding_mode``, each as `conv2d` takes it; all
+        can be changed on the page.
 
     Returns
     -------
@@ -50,8 +52,10 @@ def explore(
     ------
     ImportError
         Where anywidget is missing; the extra ``notebook`` brings it.
-    ValueError, TypeError
-        As `conv2d`; for arrays that are too large to be shown, and numbers that are complex or not finite.
+    ValueError
+        For shapes, values and names that do not fit, and for arrays that are too large to be shown.
+    TypeError
+        For dtypes and types, and for numbers that are complex or not finite.
 
     Examples
     --------
