@@ -15,7 +15,7 @@ help:
 	@echo 'make lowest     make check with the lowest versions that pyproject.toml allows, in build/lowest'
 	@echo 'make fuzz       run the long forms of those that have one; takes hours'
 	@echo 'make coverage   run every test, and name the lines outside compiled code that none reaches'
-	@echo 'make mutants    change geometry and plan in some 900 places, and name the changes that no test sees'
+	@echo 'make mutants    change geometry and plans in some 900 places, and name the changes that no test sees'
 	@echo 'make browser    test the explorer in JupyterLab, in Chromium'
 	@echo 'make lint       check style, types and layers'
 	@echo 'make bench      measure the methods, and the peers that are installed; write a report, summaries into'
@@ -83,19 +83,19 @@ clean:
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+$(VENV)/pyvenv.cfg:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'triconv needs Python 3.11 or later; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	"$(PYTHON)" -m venv $(VENV)
 
-$(VENV)/installed-%: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-%: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) install --editable '.[$*]'
 	@touch $@
 
 # Where an extra includes others, their needs are listed by themselves.
 LOWEST := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; print(*(need.replace(">=", "==", 1) for needs in (project["dependencies"], *map(extras.get, ("memory", "plot", "examples", "test"))) for need in needs if ">=" in need), sep="\n")
 
-$(VENV)/installed-lowest: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-lowest: pyproject.toml | $(VENV)/pyvenv.cfg
 	$(BIN)/python -c '$(LOWEST)' >$@.txt
 	$(PIP) install --constraint $@.txt --editable '.[test]'
 	@touch $@
@@ -103,7 +103,7 @@ $(VENV)/installed-lowest: pyproject.toml | $(BIN)/pip
 # A peer that has no build for this machine leaves its comparisons out; it does not stop the benchmark.
 PEERS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"], sep="\n")
 
-$(VENV)/installed-bench: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-bench: pyproject.toml | $(VENV)/pyvenv.cfg
 	@echo 'installing the benchmark and the peers'
 	@$(PIP) install --editable '.[bench]' || { \
 	  $(PIP) install --editable '.[plot]' pytest-benchmark && \

@@ -62,7 +62,7 @@ def address(array, index=0):
     return array.ctypes.data + index * array.itemsize
 
 
-def tile_cycles(rows, vectors, steps, shift=0, spread=1):
+def tile_cycles(rows, vectors, steps, shift=0, apart=1):
     """Cycles of a tile of filters x pixels; its pixels lie ``shift`` past a line, its results apart."""
     tile = Tile(FLOAT.name, lanes(FLOAT, machine()), rows, vectors, machine().fma)
     micro = columns_tile(tile)
@@ -77,7 +77,7 @@ def tile_cycles(rows, vectors, steps, shift=0, spread=1):
         array[:] = 0
     taps = np.zeros(max(1, steps), np.int64)
     places = address(data, shift), address(taps), address(weight), address(weight), address(out)
-    extent = rows, tile.width, tile.width * spread, spread
+    extent = rows, tile.width, tile.width * apart, apart
     return seconds(call, *places, steps, *extent) * CLOCK
 
 
@@ -111,15 +111,22 @@ def band_byte(shape, weight_shape, **keywords):
 
 
 def patch_element(shape, weight_shape, **keywords):
-    """Cycles an element of a matrix of patches."""
+    """Cycles an element of the block of patches of a task, a patch a row."""
     task = problem(shape, weight_shape, **keywords)
-    x, y = np.zeros(shape, FLOAT).reshape(-1), np.zeros(task.geometry.nnz // weight_shape[0], FLOAT)
+    schedule = im2col.schedule(task, machine())
+    assert schedule.orientation.over_filters
+    rows, columns, _, record = im2col.told(task, schedule)
+    patches, count = pack.patches, schedule.pixels
 
-    def call(count):
-        for _ in range(count):
-            im2col.patch_matrix(task, x, y, 1)
+    @numba.njit
+    def call(times, data, x, rows, columns, record):
+        p = record[0]
+        tap, line = p.groups.channels, p.window.size[1] * p.groups.channels
+        for _ in range(times):
+            patches(data, 0, x, 0, rows, columns, 0, count, p.patches.row, line, tap, 1, p)
 
-    return seconds(call) * CLOCK / y.size
+    data, x = np.zeros(schedule.elements, FLOAT), np.zeros(shape, FLOAT).reshape(-1)
+    return seconds(call, data, x, rows, columns, record) * CLOCK / (count * task.geometry.patch_size)
 
 
 def matrix_entry(dtype):
@@ -145,7 +152,7 @@ def measured():
     few, many = tile_cycles(1, 1, 0), tile_cycles(6, 4, 0)
     store = (many - few) / (6 * 4 - 1)
     around = tile_cycles(6, 4, TAPS) - TAPS * per_step(6, 4)
-    apart = tile_cycles(6, 4, 0, spread=16)
+    apart = tile_cycles(6, 4, 0, apart=16)
     width = lanes(FLOAT, machine())
     yield "MULTIPLIED", cost.MULTIPLIED, 24 / per_step(6, 4), "a tile of 6 x 4 vectors, a step"
     yield "READ", cost.READ, 17 / per_step(1, 8, shift=1), "a tile of 1 x 8 vectors across lines, a step"
@@ -156,8 +163,8 @@ def measured():
     yield "SCATTER", cost.SCATTER, (apart - few + store) / (24 * width), "a tile of 6 x 4, results apart"
     yield "BAND_BYTE", cost.BAND_BYTE, band_byte((56, 56, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
     yield "", "", band_byte((224, 224, 3), (2, 3, 3, 3), stride=2, padding=1), "3x3, planes of stride 2"
-    yield "PATCH_ELEMENT", cost.PATCH_ELEMENT, patch_element((512, 512, 3), (1, 1, 1, 3)), "1x1, 3 channels"
-    yield "", "", patch_element((112, 112, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
+    yield "PATCH_ELEMENT", cost.PATCH_ELEMENT, patch_element((112, 112, 3), (64, 1, 1, 3)), "1x1, 3 channels"
+    yield "", "", patch_element((56, 56, 64), (64, 3, 3, 64), padding=1), "3x3, 64 channels"
     (single, assembly), (double, _) = matrix_entry("float32"), matrix_entry("float64")
     a_byte = (double - single) / 4
     yield "MATRIX_BYTE", cost.MATRIX_BYTE, a_byte, "float64 less float32, 3x3, 8 channels"

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config, items):
         is_slow = any(map(item.get_closest_marker, LEFT_OUT[speed]))
         is_enough = taken[test] >= most and not item.get_closest_marker("cheap")
         (left if is_slow or is_enough else chosen).append(item)
-        taken[test] += 1
+        taken[test] += not is_slow
     config.hook.pytest_deselected(items=left)
     items[:] = chosen
 
@@ -75,5 +75,8 @@ def pytest_sessionstart():
     if "MUTANT_UNDER_TEST" in os.environ:
         kept = [thing for thing in gc.get_objects() if isinstance(thing, functools._lru_cache_wrapper)]
         for function in kept:
-            if (function.__module__ or "").rpartition(".")[0] == "triconv":
+            module = function.__module__ or ""
+            if module.startswith("triconv.") and not module.startswith(
+                ("triconv.kernels", "triconv.runtime")
+            ):
                 function.cache_clear()

@@ -78,6 +78,7 @@ def test_reference_has_every_public_name(name):
     assert re.search(rf"^\.\. auto\w+:: (triconv\.)?{name}$", reference, re.MULTILINE)
 
 
+@pytest.mark.cheap
 @pytest.mark.parametrize("name", HELPED)
 def test_help_needs_no_other_page(name):
     """Every argument is described where it is taken, by a text that is there."""

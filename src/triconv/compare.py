@@ -17,7 +17,7 @@ from triconv.core import checked
 from triconv.core.keywords import Keywords
 from triconv.core.problem import Problem, batch_channels_last
 from triconv.described import described
-from triconv.methods import METHODS, choice, names
+from triconv.methods import EXACT, METHODS, choice, names
 from triconv.plan import ConvPlan, plan
 from triconv.reference import Reference, error_bound, reference
 from triconv.runtime import memory
@@ -172,7 +172,7 @@ def compare(
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = EXACT,
     stride: Size = 1,
     padding: Padding = 0,
     dilation: Size = 1,

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+METHOD = '{"auto", "direct", "im2col", "matrix"}'
 ARGUMENTS = {
     "x": """
         x : array_like
@@ -71,10 +72,25 @@ ARGUMENTS = {
         order : {"F", "C"}
             ``vec`` is ``sample.ravel(order)`` of a sample in its own layout.
         """,
-    "method": """
-        method : {"auto", "direct", "im2col", "matrix"}
+    "method": f"""
+        method : {METHOD}
             How it is computed; the answer is the same up to rounding. ``"auto"`` takes the one that is
             predicted to be the fastest, and W only where it takes no more memory.
+        """,
+    "method_of_transpose": f"""
+        method : {METHOD}
+            How it is computed; the answer is the same up to rounding. ``"matrix"`` assembles the transpose of
+            W; ``"auto"`` takes the faster of the others.
+        """,
+    "method_of_weights": f"""
+        method : {METHOD}
+            How it is computed: bands of the input, blocks of patches, or the matrix of the convolution of
+            ``x`` with ``grad``, which this is too. ``"auto"`` takes the faster of the first two.
+        """,
+    "method_of_operator": f"""
+        method : {METHOD}
+            ``"matrix"`` holds W, which it assembles when it is first applied, and the transpose of W once the
+            adjoint is. The others need no matrix; ``"auto"`` is the faster of them.
         """,
     "errors": """
         ValueError

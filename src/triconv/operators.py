@@ -41,9 +41,7 @@ class ConvOperator(Operator):
     %(keywords)
     %(order)
         Neither order copies a vector.
-    method : {"auto", "direct", "im2col", "matrix"}
-        ``"matrix"`` holds W, which it assembles when it is first applied, and the transpose of W once the
-        adjoint is. The others need no matrix; ``"auto"`` is the faster of them.
+    %(method_of_operator)
 
     Attributes
     ----------

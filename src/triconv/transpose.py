@@ -49,16 +49,18 @@ def conv_transpose2d(
         ``x``, one filter ``(k_h, k_w)``.
     bias : array_like, optional
         ``(C_out,)``; a scalar for a 2-D weight.
-    %(stride)
+    stride : int or (int, int), default 1
+        Rows and columns that the output has from one pixel of ``x`` to the next.
     padding : int, (int, int), ((int, int), (int, int)) or "valid"
         What the convolution pads, which is cut off here.
     output_padding : int or (int, int), default 0
         Rows and columns more at the bottom and right, fewer than the larger of stride and dilation;
         those that no input reaches get the bias alone.
-    %(dilation, groups, layout)
-    method : {"auto", "direct", "im2col", "matrix"}
-        How it is computed; the answer is the same up to rounding. ``"matrix"`` assembles the transpose of W;
-        ``"auto"`` takes the faster of the others.
+    %(dilation)
+    groups : int, default 1
+        Splits channels: each group of ``C_in / groups`` makes ``C_out / groups`` channels of the output.
+    %(layout)
+    %(method_of_transpose)
 
     Returns
     -------
@@ -124,9 +126,7 @@ def conv2d_input_grad(
     grad : array_like
         ``G``, the gradient with respect to what `conv2d` returns, and of its shape.
     %(weight, input_shape, keywords)
-    method : {"auto", "direct", "im2col", "matrix"}
-        How it is computed; the answer is the same up to rounding. ``"matrix"`` assembles the transpose of W;
-        ``"auto"`` takes the faster of the others.
+    %(method_of_transpose)
 
     Returns
     -------

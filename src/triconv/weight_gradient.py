@@ -41,9 +41,7 @@ def conv2d_weight_grad(
     grad : array_like
         ``G``, the gradient with respect to what `conv2d` returns, and of its shape.
     %(x, kernel_size, keywords)
-    method : {"auto", "direct", "im2col", "matrix"}
-        How it is computed: bands of the input, blocks of patches, or the matrix of the convolution of
-        ``x`` with ``grad``, which this is too. ``"auto"`` takes the faster of the first two.
+    %(method_of_weights)
 
     Returns
     -------
@@ -100,7 +98,10 @@ def prepared_weight_grad(
     keywords: Keywords,
 ) -> WeightGradient:
     """Check what `conv2d_weight_grad` is told, and choose how it is computed; kept for a second call."""
+    arguments.pair(where, "kernel_size", kernel_size)
+    keywords.checked_groups(where)
+    keywords.checked_layout(where)
+    method = choice.named(where, keywords.method)  # before shapes, as everywhere
     result = arguments.result_dtype(grad_dtype, x_dtype)
     problem = checked.weight_gradient(where, grad_shape, x_shape, kernel_size, result, keywords)
-    method = choice.named(where, keywords.method)
     return weight_gradient(where, problem.canonical(), method, machine())

@@ -53,9 +53,10 @@ def explore(
     ImportError
         Where anywidget is missing; the extra ``notebook`` brings it.
     ValueError
-        For shapes, values and names that do not fit, and for arrays that are too large to be shown.
+        For shapes, values and names that do not fit, arrays that are too large to be shown, and numbers that
+        are not finite.
     TypeError
-        For dtypes and types, and for numbers that are complex or not finite.
+        For dtypes and types, complex ones too.
 
     Examples
     --------

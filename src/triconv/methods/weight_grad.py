@@ -33,6 +33,7 @@ HELD = 1 << 20  # bytes of unfinished sums that a worker goes through for every 
 ROWS = (12, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of a tile
 FORMS = (direct.NAME, im2col.NAME)  # methods whose copies it works on: bands, blocks of patches
 TIE = 1e-3  # cycles by which fewer tiles are preferred where nothing else tells them apart
+FLOPS = 8  # operations a cycle at least, by which a call is known to be long
 PLACES = 8  # rows of a tile where each channel has a filter
 
 
@@ -374,7 +375,7 @@ class WeightGradient:
         if self._matrix is not None:
             return self._by_matrix(where, self._matrix(), grad, x)
         workers = workspace.threads_for(p.flops)
-        w = interruptible(p.flops / 8, self._run, x.reshape(-1), grad.reshape(-1), workers)
+        w = interruptible(p.flops / FLOPS, self._run, x.reshape(-1), grad.reshape(-1), workers)
         return np.reshape(w, p.weight_shape)
 
     def _by_matrix(self, where: str, prepared: Prepared, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -398,10 +399,10 @@ class WeightGradient:
 @functools.lru_cache(maxsize=1024)
 def weight_gradient(where: str, problem: Problem, method: str, machine: Machine) -> WeightGradient:
     """The gradient by a method, refused where it makes none; ``"auto"`` assembles no W."""
-    known = [name for name, each in METHODS.items() if name in FORMS or each.NEEDS_MATRIX]
+    makers = [name for name, each in METHODS.items() if name in FORMS or each.NEEDS_MATRIX]
     if method == "auto":
         method = chosen(problem, machine)
-    if method not in known:
-        words = ", ".join(map(repr, known))
+    if method not in makers:
+        words = ", ".join(map(repr, makers))
         raise ValueError(f"{where}: method {method!r} makes no gradients of weights; {words} do")
     return WeightGradient(problem, method, machine)

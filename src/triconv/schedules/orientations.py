@@ -76,7 +76,7 @@ ROWS = Orientation("rows", "pixels", "lines", "pixels of a row", planes=True)
 
 # Depthwise, or small groups of as many filters as channels: lanes are channels, so nothing is broadcast.
 #
-#   band      pixel 0          pixel 1          ...  packed weights, [block][u, v][width]
+#   band      pixel 0          pixel 1          ...  packed weights, depthwise [block][u, v][width]
 #             c0 c1 c2 ... c15 c0 c1 c2 ... c15      u0v0:  c0 c1 c2 ... c15
 DEPTH = Orientation("depth", "channels", "pixels", "channels")
 
