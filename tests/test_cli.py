@@ -562,6 +562,7 @@ def kept(folder, photo, request):
     return {"TRICONV_CACHE_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": request.param}
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 @each_command
@@ -573,6 +574,7 @@ def test_a_pipe_that_no_one_reads_is_left_in_silence(arguments, kept):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
 @each_command
@@ -613,6 +615,7 @@ def test_streams_that_are_closed(photo):
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 @pytest.mark.parametrize("encoding", ["ascii", "ascii:surrogateescape", "latin-1", "utf-8"])

@@ -50,6 +50,7 @@ def break_method(monkeypatch, method, off):
 # --- what it measures --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(problem=problems(same_float))
 def test_every_method_is_exact_on_integers(problem):

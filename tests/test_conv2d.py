@@ -330,6 +330,7 @@ def guarded(a, value):
     return line, middle
 
 
+@pytest.mark.slow
 @each_method
 def test_nothing_around_out_is_written_nor_around_inputs_used(method):
     """Kernels may read a vector past the end, but NaN from there must not come through."""

@@ -79,6 +79,7 @@ def test_large_gradients_are_the_adjoints(name, method):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_gradients_are_central_differences(dtype):
     """Of the real part of <G, Y>, whose gradient with respect to complex numbers is the adjoint's."""

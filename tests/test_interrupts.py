@@ -42,6 +42,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["direct", "im2col"])
 @pytest.mark.parametrize(
     "call",

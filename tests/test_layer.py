@@ -95,6 +95,7 @@ def test_gradients_are_central_differences(name, dtype):
                 assert slope == pytest.approx((np.conj(found[place]) * step).real, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_real_parameters_of_complex_inputs_have_real_gradients():
     problem = KEYWORDS["strides"]
     layer, x = made(problem)

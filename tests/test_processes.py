@@ -62,6 +62,7 @@ def same(results, expected):
     return all(np.array_equal(*pair) for pair in zip(results, expected, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "layer"),
     [

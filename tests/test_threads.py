@@ -237,6 +237,7 @@ if __name__ == "__main__":
 CORES = os.cpu_count() or 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("name", [None, "workqueue"])
 def test_a_count_is_the_cores_that_are_busy(name, n):
