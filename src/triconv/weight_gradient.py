@@ -98,10 +98,7 @@ def prepared_weight_grad(
     keywords: Keywords,
 ) -> WeightGradient:
     """Check what `conv2d_weight_grad` is told, and choose how it is computed; kept for a second call."""
-    arguments.pair(where, "kernel_size", kernel_size)
-    keywords.checked_groups(where)
-    keywords.checked_layout(where)
-    method = choice.named(where, keywords.method)  # before shapes, as everywhere
+    method = choice.named(where, keywords.method)
     result = arguments.result_dtype(grad_dtype, x_dtype)
     problem = checked.weight_gradient(where, grad_shape, x_shape, kernel_size, result, keywords)
     return weight_gradient(where, problem.canonical(), method, machine())

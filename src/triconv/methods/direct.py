@@ -291,7 +291,7 @@ def told(problem: Problem, schedule: Schedule) -> tuple[Any, ...]:
         line, pixel = np.ogrid[: schedule.rows, : w.out]
         offsets = (line * h.stride * row + pixel * found.pixel).ravel()
         offsets = np.pad(offsets, (0, max(0, schedule.tile.rows - offsets.size)), "edge")
-    per_step = 2 if schedule.orientation.over_filters else 1
+    per_step = 2 if schedule.orientation.over_filters else 1  # offsets: into data and into weights, or one
     record = kernels.RECORD(
         **numbers.multiplied(problem, *schedule.orientation.blocks(g.groups, schedule.tile)),
         copy={"row": row, "column": found.column, "channel": found.channel, "phases": found.phases},

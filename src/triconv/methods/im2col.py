@@ -38,15 +38,15 @@ IS_EXACT = True
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the work is laid out: the tile, patches a block, filters a chunk."""
+    """How the work is laid out, for each sample."""
 
     orientation: Orientation
     tile: Tile
-    pixels: int
-    pieces: int
-    chunk: int
+    pixels: int  # patches of a block
+    pieces: int  # blocks of patches
+    chunk: int  # blocks of filters of a task
     chunks: int
-    row_elements: int
+    row_elements: int  # of a block of patches, from row to row
     elements: int  # of workspace that a worker needs
 
     @property

@@ -33,15 +33,6 @@ INT32_MOST = 2**31 - 1  # the largest number that an int32 index of W can hold
 ENTRIES = 1 << 14  # entries of W that one task reads, about
 ROWS = (8, 4, 2, 1)  # rows of W that a tile takes: one alone waits 4 cycles for each of its sums
 
-
-class CSR(NamedTuple):
-    """The arrays of a compressed sparse row matrix."""
-
-    indptr: NDArray[Any]
-    indices: NDArray[Any]
-    data: NDArray[Any]
-
-
 NAME = "matrix"
 NEEDS_MATRIX = True
 IS_EXACT = True
@@ -201,6 +192,14 @@ def explain(problem: Problem, schedule: Schedule) -> str:
 
 
 # --- W itself ---------------------------------------------------------------------------------------
+
+
+class CSR(NamedTuple):
+    """The arrays of a compressed sparse row matrix."""
+
+    indptr: NDArray[Any]
+    indices: NDArray[Any]
+    data: NDArray[Any]
 
 
 def assembly_bytes(problem: Problem, schedule: Schedule) -> int:

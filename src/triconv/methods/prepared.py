@@ -36,10 +36,9 @@ class Prepared:
         self.result_bytes = problem.result.itemsize * math.prod(problem.y_shape)
         sizes = math.prod(problem.x_shape) + 2 * math.prod(problem.y_shape)
         self._most_bytes = sizes * problem.dtype.itemsize + self._beside(os.cpu_count() or 1)
-        self._pack = self.method.packer(problem.canonical(), schedule)
-        self._run = tables.Deferred(
-            problem.canonical(), functools.partial(self.method.runner, problem.canonical(), schedule)
-        )
+        laid_out = problem.canonical()
+        self._pack = self.method.packer(laid_out, schedule)
+        self._run = tables.Deferred(laid_out, functools.partial(self.method.runner, laid_out, schedule))
         self._no_bias = np.zeros(problem.geometry.out_channels, problem.dtype)
 
     def require_packed(self, where: str) -> None:

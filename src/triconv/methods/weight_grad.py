@@ -342,14 +342,16 @@ class WeightGradient:
 
     def __init__(self, problem: Problem, name: str, machine: Machine) -> None:
         self.problem = problem
-        self._matrix: Callable[[], Prepared] | None = None
+        self._matrix: Prepared | None = None
         self._schedule: Schedule | None = None
+        if not problem.batch:
+            return
         if METHODS[name].NEEDS_MATRIX:
-            self._matrix = lambda: prepare(problem.weight_gradient(), name, machine)
-        elif problem.batch:
-            self._schedule = schedule(problem, machine, name)
-            make = functools.partial(runner, problem, self._schedule)
-            self._run = tables.Deferred(problem, make, table_bytes(problem, self._schedule))
+            self._matrix = prepare(problem.weight_gradient(), name, machine)
+            return
+        self._schedule = schedule(problem, machine, name)
+        make = functools.partial(runner, problem, self._schedule)
+        self._run = tables.Deferred(problem, make, table_bytes(problem, self._schedule))
 
     def require(self, where: str, *given: NDArray[Any]) -> None:
         """Refuse a result that would not fit, beside workspace and copies of what was given."""
@@ -373,7 +375,7 @@ class WeightGradient:
     def _sum(self, where: str, grad: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
         p = self.problem
         if self._matrix is not None:
-            return self._by_matrix(where, self._matrix(), grad, x)
+            return self._by_matrix(where, self._matrix, grad, x)
         workers = workspace.threads_for(p.flops)
         w = interruptible(p.flops / FLOPS, self._run, x.reshape(-1), grad.reshape(-1), workers)
         return np.reshape(w, p.weight_shape)
